@@ -1,0 +1,107 @@
+"""What is answered, and why: the one value that every edge, command and log shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from extauthz.review import Review
+from extauthz.subject import Subject
+
+
+class Outcome(StrEnum):
+    """The four ways a check can end. Only `allow` lets a request pass."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    UNAUTHENTICATED = "unauthenticated"
+    ERROR = "error"
+
+
+class Reason(StrEnum):
+    """Why a decision fell, where the request itself was readable.
+
+    The reasons of unreadable requests are `extauthz.request.Fault`; those of bad
+    credentials come with the `CredentialError` that names them.
+    """
+
+    PUBLIC = "public"
+    AUTHENTICATED = "authenticated"
+    ALLOWED = "allowed"
+    SHADOW = "shadow"
+    FORBIDDEN = "forbidden"
+    DENIED_BY_RULE = "denied_by_rule"
+    NO_RULE = "no_rule"
+    NO_CREDENTIAL = "no_credential"
+    INTERNAL_ERROR = "internal_error"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRef:
+    """Where the deciding rule stands."""
+
+    name: str
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.file}:{self.line})"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer to one request.
+
+    `status` is the HTTP status the client sees (200 when allowed). `headers` are set on
+    the request towards the upstream, overwriting the client's; `remove` are taken off it;
+    no name is in both. `message` may be shown to the caller.
+    """
+
+    outcome: Outcome
+    status: int
+    reason: str
+    message: str
+    rule: RuleRef | None = None
+    subject: Subject | None = None
+    reviews: tuple[Review, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    remove: tuple[str, ...] = ()
+    retry_after: int = 0
+
+    @property
+    def allowed(self) -> bool:
+        return self.outcome is Outcome.ALLOW
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the documented JSON form; a removed header has the value `null`."""
+        headers: dict[str, str | None] = dict(self.headers)
+        headers.update(dict.fromkeys(self.remove))
+        return {
+            "outcome": str(self.outcome),
+            "status": self.status,
+            "reason": str(self.reason),
+            "message": self.message,
+            "rule": asdict(self.rule) if self.rule else None,
+            "identity": _identity(self.subject) if self.subject else None,
+            "reviews": [_review(review) for review in self.reviews],
+            "headers": headers,
+        }
+
+
+def _identity(subject: Subject) -> Mapping[str, Any]:
+    return {
+        "user": subject.user,
+        "groups": list(subject.groups),
+        "uid": subject.uid,
+        "extra": {name: list(values) for name, values in subject.extra},
+        "authenticator": subject.authenticator,
+    }
+
+
+def _review(review: Review) -> Mapping[str, Any]:
+    answer = {**asdict(review.attributes), "allowed": review.allowed, "reason": review.reason}
+    if review.evaluation_error:
+        answer["evaluationError"] = review.evaluation_error
+    return answer

@@ -1,0 +1,207 @@
+"""The service's own configuration: listeners, identity, access, policy.
+
+Durations are in seconds and sizes in bytes; the unit is in the name. Relative paths
+count from the settings file's folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from extauthz import document
+from extauthz.document import Model
+from extauthz.errors import ConfigurationError, Problem
+
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+HeaderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
+NonEmpty = Annotated[str, Field(min_length=1)]
+FilePath = Annotated[Path, Field(strict=False)]
+
+
+class GrpcListener(Model):
+    """The gRPC edge: `envoy.service.auth.v3.Authorization/Check`."""
+
+    address: Address = "0.0.0.0:9000"
+    """Host and port to listen on."""
+    reflection: bool = False
+    """Serve gRPC reflection. Only for a lab: it tells strangers what is served."""
+
+
+class HttpListener(Model):
+    """The HTTP edge: Envoy's `http_service` mode."""
+
+    address: Address = "0.0.0.0:9001"
+    """Host and port to listen on."""
+    path_prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = ""
+    """What Envoy's `path_prefix` puts before the original path. Requests without it are refused."""
+
+
+class AdminListener(Model):
+    """Health and readiness, for kubelet and operators; never for end users."""
+
+    address: Address = "0.0.0.0:9002"
+    """Host and port to listen on."""
+
+
+class Listeners(Model):
+    """Where the service is reached. Leave an edge out to switch it off."""
+
+    grpc: GrpcListener | None = Field(default_factory=GrpcListener)
+    http: HttpListener | None = Field(default_factory=HttpListener)
+    admin: AdminListener = Field(default_factory=AdminListener)
+
+
+class Keys(Model):
+    """Where an issuer's public keys come from: exactly one of `url`, `discovery` and `file`."""
+
+    url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    """Address of a JWKS."""
+    discovery: bool = False
+    """Read the JWKS address from the issuer's `/.well-known/openid-configuration`."""
+    file: FilePath | None = None
+    """A JWKS on disk."""
+    refresh_seconds: Annotated[float, Field(ge=1)] = 300
+    """How often the keys are fetched anew."""
+    cooldown_seconds: Annotated[float, Field(ge=1)] = 10
+    """The least time between two fetches that tokens with unknown key ids can cause."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 5
+    """How long one fetch may take."""
+    max_stale_seconds: Annotated[float, Field(ge=0)] = 86400
+    """How long the last good keys serve while the issuer cannot be reached."""
+    ca_file: FilePath | None = None
+    """Certificate authorities to trust for the fetch instead of the system's."""
+
+    @model_validator(mode="after")
+    def _exactly_one_source(self) -> Keys:
+        if sum((self.url is not None, self.discovery, self.file is not None)) != 1:
+            raise ValueError("keys need exactly one of url, discovery and file")
+        return self
+
+
+class Claims(Model):
+    """Which claims name the user and the groups, with Kubernetes' prefixes."""
+
+    user: NonEmpty = "sub"
+    """The claim that names the user. It must hold text."""
+    user_prefix: str = ""
+    """Put before every user name, so that two issuers cannot name the same user."""
+    groups: NonEmpty | None = None
+    """The claim that lists the groups, as text or a list of texts."""
+    groups_prefix: str = ""
+    """Put before every group name."""
+
+
+class JwtIssuer(Model):
+    """One issuer whose JSON Web Tokens are accepted."""
+
+    issuer: NonEmpty
+    """The exact `iss` of its tokens."""
+    audiences: Annotated[list[NonEmpty], Field(min_length=1)]
+    """A token must name at least one of these in `aud`."""
+    algorithms: Annotated[list[Algorithm], Field(min_length=1)] = ["RS256"]
+    """Accepted signature algorithms; asymmetric ones only."""
+    keys: Keys
+    claims: Claims = Field(default_factory=Claims)
+    header: HeaderName = "authorization"
+    """The request header that carries the token; only `authorization` has the prefix `Bearer`."""
+    leeway_seconds: Annotated[float, Field(ge=0, le=300)] = 30
+    """Allowed clock difference when `exp`, `nbf` and `iat` are checked."""
+    token_type: NonEmpty | None = None
+    """The required `typ` of the token header, such as `at+jwt`; unset accepts `JWT` or none."""
+
+
+class Identity(Model):
+    """Who is believed."""
+
+    jwt: Annotated[list[JwtIssuer], Field(min_length=1)]
+    max_token_bytes: Annotated[int, Field(ge=256, le=65536)] = 16384
+    """Larger credentials are refused before they are parsed."""
+    max_cached_tokens: Annotated[int, Field(ge=0)] = 10000
+    """How many verified tokens are remembered until they expire."""
+    max_cache_seconds: Annotated[float, Field(ge=0)] = 300
+    """How long a verified token is remembered at the most, whatever its `exp` says."""
+
+    @model_validator(mode="after")
+    def _issuers_differ(self) -> Identity:
+        places = [(issuer.header, issuer.issuer) for issuer in self.jwt]
+        if len(set(places)) != len(places):
+            raise ValueError("the same issuer is configured twice for one header")
+        return self
+
+
+class RbacAuthorizer(Model):
+    """The embedded evaluator over RBAC manifests, for a laptop, CI and the demo."""
+
+    manifests: Annotated[list[FilePath], Field(min_length=1)]
+    """Files and folders of YAML or JSON manifests."""
+
+
+class Access(Model):
+    """Who answers whether a user has a right."""
+
+    rbac: RbacAuthorizer
+
+
+class PolicySettings(Model):
+    """Where the rules are."""
+
+    paths: Annotated[list[FilePath], Field(min_length=1)]
+    """Files and folders of policy YAML; folders are read recursively and watched for changes."""
+
+
+class ResponseSettings(Model):
+    """What the upstream is told about the caller."""
+
+    user_header: HeaderName = "kubeflow-userid"
+    """Carries the user name, minus nothing: exactly as it was reviewed."""
+    groups_header: HeaderName | None = "kubeflow-groups"
+    """Carries the groups, separated by commas, without `system:` groups."""
+    remove_headers: list[HeaderName] = []
+    """Further headers that only a trusted hop may set; always taken off the request."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> ResponseSettings:
+        names = [self.user_header, self.groups_header, *self.remove_headers]
+        if len(set(names)) != len(names):
+            raise ValueError("userHeader, groupsHeader and removeHeaders must all differ")
+        return self
+
+
+class BodySettings(Model):
+    """How Envoy buffers request bodies for us."""
+
+    max_request_bytes: Annotated[int, Field(ge=1)] = 65536
+    """Envoy's `max_request_bytes`. A body of this size or more may be truncated and is not read."""
+
+
+class Settings(Model):
+    """The whole settings file."""
+
+    api_version: Literal["extauthz.dev/v1"]
+    kind: Literal["Settings"]
+    listeners: Listeners = Field(default_factory=Listeners)
+    identity: Identity
+    access: Access
+    policy: PolicySettings
+    response: ResponseSettings = Field(default_factory=ResponseSettings)
+    body: BodySettings = Field(default_factory=BodySettings)
+
+    _folder: Path = PrivateAttr(default_factory=Path)
+
+    def resolve(self, path: Path) -> Path:
+        """Return a path of this file as seen from the settings file's folder."""
+        return self._folder / path
+
+
+def load(file: Path) -> Settings:
+    """Read a settings file. Raises ConfigurationError with every problem found."""
+    documents = document.read(file)
+    if len(documents) != 1:
+        raise ConfigurationError(Problem(f"expected one YAML document, found {len(documents)}", file))
+    settings = documents[0].validate(Settings)
+    settings._folder = file.resolve().parent
+    return settings
