@@ -140,6 +140,36 @@ class RbacAuthorizer(Model):
     """Files and folders of YAML or JSON manifests."""
 
 
+class ReviewCacheSettings(Model):
+    """How long an answer is believed. Times count from the moment its review was sent."""
+
+    allow_seconds: Annotated[float, Field(ge=0, le=3600)] = 60
+    """How long an allow is believed while the RBAC watch sees every change."""
+    deny_seconds: Annotated[float, Field(ge=0, le=3600)] = 10
+    """How long a denial is believed while the RBAC watch sees every change."""
+    ttl_without_watch_seconds: Annotated[float, Field(ge=0, le=300)] = 10
+    """The longest that any answer is believed while the watch is off, down or behind."""
+    settling_seconds: Annotated[float, Field(ge=0.1, le=60)] = 1
+    """How far an API server may lag behind its own watch: answers from this time after a change are kept no longer."""
+    max_stale_seconds: Annotated[float, Field(ge=0, le=3600)] = 0
+    """The greatest age of an allow that serves while reviews get no answer; 0 refuses instead."""
+    max_entries: Annotated[int, Field(ge=0)] = 100_000
+    """The most answers to keep; the least recently used go first. 0 keeps none."""
+    max_bytes: Annotated[int, Field(ge=0)] = 128 * 1024 * 1024
+    """The most memory the answers may take, as estimated. 0 keeps none."""
+
+
+class WatchSettings(Model):
+    """How RBAC objects are watched, so that a revoked right ends cached answers at once."""
+
+    rotate_seconds: Annotated[int, Field(ge=5, le=600)] = 60
+    """How long one watch connection lasts, so the longest that a silently dead one goes unnoticed."""
+    backoff_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
+    """The first pause after a failure; it doubles with each further one, with jitter."""
+    max_backoff_seconds: Annotated[float, Field(gt=0, le=300)] = 30
+    """The longest pause between two tries."""
+
+
 class Access(Model):
     """Who answers whether a user has a right."""
 
