@@ -1,0 +1,1 @@
+"""Kubernetes is the authority: SubjectAccessReview over one connection to the API server."""
