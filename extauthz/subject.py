@@ -27,7 +27,7 @@ class Subject:
     extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
     authenticator: str = field(default="", compare=False)
     expires: float | None = field(default=None, compare=False)
-    claims: Mapping[str, Any] = field(default=_NO_CLAIMS, compare=False, repr=False)
+    claims: Mapping[str, Any] = field(default_factory=lambda: _NO_CLAIMS, compare=False, repr=False)
 
     @classmethod
     def authenticated(cls, user: str, groups: tuple[str, ...] = (), **rest: Any) -> Subject:
