@@ -1,0 +1,72 @@
+"""A JSON Web Token taken apart, before anything in it is believed.
+
+Only the signed compact form is read: three non-empty base64url segments. Whatever else a
+header can hold (a nested or encrypted token, two joined tokens, padding, junk) is refused
+here, at a few microseconds each and before any key is looked for.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from extauthz.errors import CredentialError
+from extauthz.identity.faults import CredentialFault
+from extauthz.identity.strictjson import parse_object
+
+_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
+_SCHEME = "Bearer "
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedToken:
+    """A well-formed token that anybody may have written. `text` is its compact form."""
+
+    text: str
+    header: dict[str, Any]
+    claims: dict[str, Any]
+
+    @property
+    def key_id(self) -> str | None:
+        """The `kid` that the header names, if any."""
+        return self.header.get("kid")
+
+
+def read_token(header: str, value: str, *, max_bytes: int) -> UnverifiedToken:
+    """Take apart the token in the value of a request header.
+
+    `authorization` must be `Bearer`, one space and the token (RFC 6750 §2.1); the scheme's
+    case counts, as it does for Envoy's jwt_authn. Any other header is the token alone.
+    `max_bytes` bounds the token. Raises CredentialError.
+    """
+    if len(value) > max_bytes + len(_SCHEME):
+        raise CredentialError(CredentialFault.TOKEN_TOO_LARGE, f"the token is larger than {max_bytes} bytes")
+    if "," in value:
+        raise CredentialError(CredentialFault.CREDENTIAL_AMBIGUOUS, f"header {header} holds more than one value")
+    text = _without_scheme(value) if header == "authorization" else value
+    if len(text) > max_bytes:
+        raise CredentialError(CredentialFault.TOKEN_TOO_LARGE, f"the token is larger than {max_bytes} bytes")
+    return _take_apart(text)
+
+
+def _without_scheme(value: str) -> str:
+    if not value.startswith(_SCHEME):
+        raise CredentialError(CredentialFault.CREDENTIAL_UNSUPPORTED, "the authorization scheme must be Bearer")
+    return value.removeprefix(_SCHEME)
+
+
+def _take_apart(text: str) -> UnverifiedToken:
+    if not _COMPACT.fullmatch(text):
+        raise CredentialError(CredentialFault.TOKEN_MALFORMED, "the credential is not a signed JSON Web Token")
+    header, claims, _ = text.split(".")
+    return UnverifiedToken(text, _decode(header, "header"), _decode(claims, "payload"))
+
+
+def _decode(segment: str, part: str) -> dict[str, Any]:
+    try:
+        return parse_object(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+    except ValueError:
+        message = f"the token's {part} is not one unambiguous JSON object"
+        raise CredentialError(CredentialFault.TOKEN_MALFORMED, message) from None
