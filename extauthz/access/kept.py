@@ -1,0 +1,144 @@
+"""Kept answers: how long each may serve, and how many there are.
+
+Promises:
+
+- No answer outlives its time, the credential it was given for, or an event that could
+  change it. Times count from when the review was sent, not from when it was answered.
+- An API server may lag behind its own watch, so an answer whose review was sent before
+  the settling time after such an event was over is kept no longer than that time.
+- While the watch does not see every change, no answer older than `ttlWithoutWatch` serves.
+- Answers with an evaluation error and questions of 10,000 bytes are never kept.
+- The least recently used answers go first. A flood of distinct questions is bounded by
+  the reviews that an API server answers, so pushing out an answer that is in use takes
+  longer than such an answer lives.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from itertools import chain
+
+from cachetools import LRUCache
+
+from extauthz.access.generations import Generations
+from extauthz.access.review_key import requester_bytes
+from extauthz.review import Attributes, Review
+from extauthz.settings import ReviewCacheSettings
+from extauthz.subject import Subject
+
+MAX_REQUESTER_BYTES = 10_000
+"""Questions of this size are not kept; kube-apiserver's webhook authorizer has the same limit."""
+
+ENTRY_BYTES = 700
+"""What an answer takes beside the text of its subject and its reason, as measured."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """A review that is asked for: by whom, when it was `sent`, and in which epoch."""
+
+    key: Hashable
+    subject: Subject
+    attributes: Attributes
+    sent: float
+    epoch: int
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """An answer and its limits. While the epoch is `epoch` it serves until `fresh_until` without a further look."""
+
+    review: Review
+    size: int
+    sent: float
+    epoch: int
+    expires: float
+    stale_until: float
+    fresh_until: float = -math.inf
+
+
+class KeptReviews:
+    """A bounded memory of answers; `clock` is monotonic and `wall` Unix time, both in seconds."""
+
+    def __init__(
+        self,
+        settings: ReviewCacheSettings,
+        generations: Generations,
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._generations = generations
+        self._clock = clock
+        self._wall = wall
+        # One weight keeps both bounds: no entry weighs less than its share of the bytes.
+        self._least = math.ceil(settings.max_bytes / settings.max_entries) if settings.max_entries else sys.maxsize
+        self._entries: LRUCache[Hashable, _Entry] = LRUCache(settings.max_bytes, getsizeof=lambda entry: entry.size)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: Hashable, subject: Subject, attributes: Attributes) -> Review | None:
+        """Return the kept answer to a question if it may serve now."""
+        try:
+            entry = self._entries[key]
+        except KeyError:
+            return None
+        now = self._clock()
+        if entry.epoch == self._generations.epoch and now < entry.fresh_until:
+            return entry.review
+        return entry.review if self._renew(entry, subject, attributes) and now < entry.fresh_until else None
+
+    def stale(self, key: Hashable, subject: Subject, attributes: Attributes) -> Review | None:
+        """Return the kept answer if it may serve because there is no new one: an allow within `maxStale`."""
+        entry = self._entries.get(key)
+        if entry is None or not entry.review.allowed or self._clock() >= entry.stale_until:
+            return None
+        return entry.review if self._generations.unchanged_since(entry.epoch, subject, attributes) else None
+
+    def keep(self, question: Question, review: Review) -> None:
+        """Remember an answer as long as it may serve, if at all. It supersedes what was kept."""
+        change = self._generations.latest(question.subject, question.attributes)
+        if change.epoch > question.epoch:
+            return
+        self._entries.pop(question.key, None)
+        entry = self._entry(question, review, settled_at=change.at + self._settings.settling_seconds)
+        too_large = entry.size > self._entries.maxsize or requester_bytes(question.attributes) >= MAX_REQUESTER_BYTES
+        if not too_large and not review.evaluation_error:
+            self._entries[question.key] = entry
+
+    def _renew(self, entry: _Entry, subject: Subject, attributes: Attributes) -> bool:
+        """Work out anew how long an entry may serve after all that has happened. False: no longer."""
+        if not self._generations.unchanged_since(entry.epoch, subject, attributes):
+            return False
+        entry.epoch = self._generations.epoch
+        entry.fresh_until = entry.expires
+        if not self._generations.watched:
+            entry.fresh_until = min(entry.expires, entry.sent + self._settings.ttl_without_watch_seconds)
+        return True
+
+    def _entry(self, question: Question, review: Review, *, settled_at: float) -> _Entry:
+        settings = self._settings
+        ttl = settings.allow_seconds if review.allowed else settings.deny_seconds
+        credential_ends = self._credential_ends(question.subject)
+        expires = min(question.sent + ttl, credential_ends)
+        stale_until = min(question.sent + settings.max_stale_seconds, credential_ends)
+        if question.sent < settled_at:
+            expires = stale_until = min(expires, settled_at)
+        size = max(self._least, _size(question.subject, review))
+        return _Entry(review, size, question.sent, question.epoch, expires, stale_until)
+
+    def _credential_ends(self, subject: Subject) -> float:
+        """Return when the credential ends, by the monotonic clock."""
+        return math.inf if subject.expires is None else self._clock() + subject.expires - self._wall()
+
+
+def _size(subject: Subject, review: Review) -> int:
+    """Estimate the bytes that an entry takes, its key included."""
+    extra = chain.from_iterable((name, *values) for name, values in subject.extra)
+    texts = chain((subject.user, subject.uid, review.reason), subject.groups, extra)
+    return ENTRY_BYTES + requester_bytes(review.attributes) + sum(map(sys.getsizeof, texts))
