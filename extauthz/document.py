@@ -111,7 +111,7 @@ def parse(content: bytes, file: Path) -> list[Document]:
         raise ConfigurationError(Problem(f"not UTF-8 at byte {error.start}", file)) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         raise ConfigurationError(Problem(f"not valid YAML: {error.problem}", file, line, column)) from error
     except yaml.YAMLError as error:
         raise ConfigurationError(Problem(f"not valid YAML: {error}", file)) from error

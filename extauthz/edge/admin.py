@@ -1,0 +1,55 @@
+"""The admin listener: liveness and readiness, with the reasons in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from extauthz.edge.listen import bind
+from extauthz.settings import AdminListener
+
+
+class AdminEdge:
+    """Serves `/healthz` and `/readyz`.
+
+    `blockers` tells why no check can be answered; `warnings` what is wrong while the last
+    good state keeps serving. Both are sentences.
+    """
+
+    def __init__(
+        self,
+        listener: AdminListener,
+        *,
+        blockers: Callable[[], list[str]],
+        warnings: Callable[[], list[str]],
+    ) -> None:
+        self._listener = listener
+        self._blockers = blockers
+        self._warnings = warnings
+        self._runner: web.AppRunner | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen. Raises ConfigurationError when the address is taken."""
+        listening = bind(self._listener.address)
+        self.port = listening.getsockname()[1]
+        app = web.Application()
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.SockSite(self._runner, listening).start()
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        return web.json_response({"alive": True})
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        blockers = self._blockers()
+        detail = {"ready": not blockers, "blockers": blockers, "warnings": self._warnings()}
+        return web.json_response(detail, status=503 if blockers else 200)

@@ -1,0 +1,101 @@
+"""The HTTP edge: Envoy's `http_service` mode, where only status 200 allows.
+
+Envoy repeats the original method, path, query and the headers that its configuration lists.
+The raw request line is read as it came: no library may normalise it first.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+
+from aiohttp import web
+
+from extauthz.decision import Decision
+from extauthz.edge import body, reply
+from extauthz.edge.listen import bind
+from extauthz.errors import ExtauthzError, Refused
+from extauthz.gateway import Gateway, failed
+from extauthz.request import Request, read
+from extauthz.settings import HttpListener
+
+REMOVE = "x-envoy-auth-headers-to-remove"
+
+_logger = logging.getLogger(__name__)
+
+
+class HttpEdge:
+    """Serves checks over HTTP/1.1."""
+
+    def __init__(self, gateway: Gateway, listener: HttpListener, *, max_body_bytes: int) -> None:
+        self._gateway = gateway
+        self._listener = listener
+        self._max_body_bytes = max_body_bytes
+        self._runner: web.ServerRunner | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen. Raises ConfigurationError when the address is taken."""
+        listening: socket.socket = bind(self._listener.address)
+        self.port = listening.getsockname()[1]
+        # auto_decompress would show us another body than the upstream gets.
+        server = web.Server(self._handle, access_log=None, auto_decompress=False, keepalive_timeout=3600)
+        self._runner = web.ServerRunner(server)
+        await self._runner.setup()
+        await web.SockSite(self._runner, listening).start()
+
+    async def stop(self, grace: float) -> None:
+        """Refuse new checks and finish those under way within `grace` seconds."""
+        if self._runner is not None:
+            self._runner._shutdown_timeout = grace
+            await self._runner.cleanup()
+
+    async def _handle(self, incoming: web.BaseRequest) -> web.Response:
+        request = None
+        try:
+            request = await self._read(incoming)
+            decision = self._gateway.decide(request)
+            if not isinstance(decision, Decision):
+                decision = await decision
+            return _response(decision, request)
+        except ExtauthzError as error:
+            return _response(failed(error), request)
+        except Exception:
+            _logger.exception("a check failed; the request is refused")
+            return _response(failed(ExtauthzError()), None)
+
+    async def _read(self, incoming: web.BaseRequest) -> Request:
+        prefix = self._listener.path_prefix
+        target = incoming.raw_path
+        if not target.startswith(f"{prefix}/"):
+            raise Refused("path_prefix_missing", "The check did not come from the configured provider.", status=403)
+        headers: dict[str, str] = {}
+        for name, value in incoming.headers.items():
+            name = name.lower()
+            headers[name] = f"{headers[name]},{value}" if name in headers else value
+        content = await self._body(incoming)
+        return read(
+            method=incoming.method,
+            target=target[len(prefix) :],
+            headers=headers,
+            host=headers.get("host", ""),
+            # content-length is the length of what Envoy sent us, so it proves nothing here.
+            body=body.shown(content, headers, limit=self._max_body_bytes, length=None),
+        )
+
+    async def _body(self, incoming: web.BaseRequest) -> bytes:
+        """Read as much as can be judged; a body that reaches the limit counts as truncated anyway."""
+        content = bytearray()
+        async for chunk in incoming.content.iter_any():
+            content += chunk[: self._max_body_bytes - len(content)]
+        return bytes(content)
+
+
+def _response(decision: Decision, request: Request | None) -> web.Response:
+    if decision.allowed:
+        headers = dict(decision.headers)
+        if decision.remove:
+            headers[REMOVE] = ",".join(decision.remove)
+        return web.Response(status=200, headers=headers)
+    told = reply.refusal(decision, request)
+    return web.Response(status=told.status, headers=dict(told.headers), body=told.body)

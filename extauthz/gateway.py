@@ -1,0 +1,261 @@
+"""The one flow: request → rule → identity → rights → decision.
+
+Every edge and every command calls `Gateway.decide`, so they cannot disagree. The steps are
+handed in; nothing here reads a global. When all answers are in memory the flow runs through
+without a coroutine; when one is missing it is awaited and the flow starts over with that
+answer in hand, on the policy it began with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Awaitable, Hashable, Mapping
+from typing import Protocol, cast
+
+from extauthz.decision import Decision, Outcome, Reason, RuleRef
+from extauthz.errors import CredentialError, ExtauthzError, Refused, Unavailable
+from extauthz.policy import Answer, Missing, Policy, Rule
+from extauthz.request import Request, refusal
+from extauthz.review import Attributes, NonResourceAttributes, Review
+from extauthz.settings import ResponseSettings
+from extauthz.subject import Subject
+
+MAX_GROUPS_HEADER_BYTES = 8192
+
+_logger = logging.getLogger(__name__)
+
+
+class Authenticator(Protocol):
+    """Finds out who asks."""
+
+    def authenticate(self, headers: Mapping[str, str]) -> Subject | Awaitable[Subject | None] | None:
+        """Return the subject, or None without a credential. Raises CredentialError, Unavailable."""
+        ...
+
+
+class Authorizer(Protocol):
+    """Finds out whether a subject has a right."""
+
+    def review(self, subject: Subject, attributes: Attributes) -> Review | Awaitable[Review]:
+        """Return the review. Raises Unavailable."""
+        ...
+
+
+class Gateway:
+    """Decides requests. Replace `policy` to reload it; a decision under way keeps the one it began with."""
+
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        response: ResponseSettings,
+    ) -> None:
+        self.policy = policy
+        self.authenticator = authenticator
+        self.authorizer = authorizer
+        self.identity_headers = IdentityHeaders(response)
+
+    def decide(self, request: Request) -> Decision | Awaitable[Decision]:
+        """Decide a request; the answer is awaitable only where something had to be asked for. Never raises."""
+        flow = _Flow(self, request)
+        step = flow.step()
+        return step if isinstance(step, Decision) else flow.finish(step)
+
+
+Missed = dict[Hashable, Awaitable[object]]
+
+
+class _Flow:
+    """The state of one decision. `answers` keeps what was awaited, so that no question is put twice."""
+
+    __slots__ = ("answers", "gateway", "policy", "request", "rule", "subject")
+
+    def __init__(self, gateway: Gateway, request: Request) -> None:
+        self.gateway = gateway
+        self.policy = gateway.policy
+        self.request = request
+        self.rule: Rule | None = None
+        self.subject: Subject | None = None
+        self.answers: dict[Hashable, object] = {}
+
+    def step(self) -> Decision | Missed:
+        """Go as far as the answers in memory reach."""
+        try:
+            return self._run()
+        except ExtauthzError as error:
+            return self._failed(error)
+        except Exception:
+            _logger.exception("a decision failed; the request is refused")
+            return self._failed(Unavailable(Reason.INTERNAL_ERROR, "The request could not be checked."))
+
+    async def finish(self, missed: Missed) -> Decision:
+        """Await what is missing, then go on, until there is a decision."""
+        while True:
+            try:
+                answers = await asyncio.gather(*missed.values())
+            except ExtauthzError as error:
+                return self._failed(error)
+            except Exception:
+                _logger.exception("a decision failed; the request is refused")
+                return self._failed(Unavailable(Reason.INTERNAL_ERROR, "The request could not be checked."))
+            self.answers.update(zip(missed, answers, strict=True))
+            step = self.step()
+            if isinstance(step, Decision):
+                return step
+            missed = step
+
+    def _run(self) -> Decision | Missed:
+        rule = self._find_rule()
+        if rule.answer is Answer.PUBLIC:
+            rule.attributes(self.request, None)
+            return self._allow(Reason.PUBLIC, "The rule lets everybody pass.")
+        if rule.answer is Answer.DENY:
+            return self._refuse(Outcome.DENY, 403, Reason.DENIED_BY_RULE, rule.message)
+        if missed := self._authenticate():
+            return missed
+        if self.subject is None:
+            return self._refuse(Outcome.UNAUTHENTICATED, 401, Reason.NO_CREDENTIAL, "Log in: no credential was sent.")
+        if rule.answer is Answer.AUTHENTICATED:
+            rule.attributes(self.request, self.subject)
+            return self._allow(Reason.AUTHENTICATED, "The rule lets everybody pass who is logged in.")
+        return self._review(rule, self.subject)
+
+    def _find_rule(self) -> Rule:
+        request = self.request
+        found = self.policy.find(request)
+        if isinstance(found, Missing):
+            fault = request.faults[0][0] if request.faults else found.fault
+            if fault:
+                raise refusal(fault)
+            raise Refused(Reason.NO_RULE, _no_rule(request, found), status=403)
+        self.rule = found
+        if request.faults and (fault := found.fault(request)):
+            raise refusal(fault)
+        return found
+
+    def _authenticate(self) -> Missed | None:
+        if "subject" in self.answers:
+            self.subject = cast("Subject | None", self.answers["subject"])
+            return None
+        answer = self.gateway.authenticator.authenticate(self.request.headers)
+        if answer is None or isinstance(answer, Subject):
+            self.subject = answer
+            return None
+        return {"subject": answer}
+
+    def _review(self, rule: Rule, subject: Subject) -> Decision | Missed:
+        reviews: list[Review] = []
+        missed: Missed = {}
+        for attributes in rule.attributes(self.request, subject):
+            answer = self.answers.get(attributes) or self.gateway.authorizer.review(subject, attributes)
+            if isinstance(answer, Review):
+                reviews.append(answer)
+            else:
+                missed[attributes] = cast("Awaitable[object]", answer)
+        if missed:
+            return missed
+        return self._judge(rule, subject, tuple(reviews))
+
+    def _judge(self, rule: Rule, subject: Subject, reviews: tuple[Review, ...]) -> Decision:
+        refused = next((review for review in reviews if review.allowed is not True), None)
+        if refused is None and reviews:
+            return self._allow(Reason.ALLOWED, "Every right that the rule asks for is granted.", reviews)
+        message = cannot(subject, refused.attributes) if refused else "The rule asks for no right."
+        if rule.shadow:
+            _logger.warning("shadow rule %s would refuse: %s", rule.ref, message)
+            return self._allow(Reason.SHADOW, message, reviews)
+        return self._refuse(Outcome.DENY, 403, Reason.FORBIDDEN, message, reviews)
+
+    def _allow(self, reason: str, message: str, reviews: tuple[Review, ...] = ()) -> Decision:
+        headers, remove = self.gateway.identity_headers.of(self.subject)
+        return Decision(
+            Outcome.ALLOW, 200, reason, message, self._ref(), self.subject, reviews, headers=headers, remove=remove
+        )
+
+    def _refuse(
+        self, outcome: Outcome, status: int, reason: str, message: str, reviews: tuple[Review, ...] = ()
+    ) -> Decision:
+        return Decision(outcome, status, reason, message, self._ref(), self.subject, reviews)
+
+    def _failed(self, error: ExtauthzError) -> Decision:
+        return failed(error, rule=self._ref(), subject=self.subject)
+
+    def _ref(self) -> RuleRef | None:
+        return self.rule.ref if self.rule else None
+
+
+def failed(error: ExtauthzError, *, rule: RuleRef | None = None, subject: Subject | None = None) -> Decision:
+    """Return the decision that an error becomes: the one table from errors to outcomes."""
+    if isinstance(error, Refused):
+        return Decision(Outcome.DENY, error.status, error.reason, error.message, rule, subject)
+    if isinstance(error, CredentialError):
+        return Decision(Outcome.UNAUTHENTICATED, 401, error.reason, error.message, rule)
+    if isinstance(error, Unavailable):
+        reason, message, after = error.reason, error.message, error.retry_after
+        return Decision(Outcome.ERROR, 503, reason, message, rule, subject, retry_after=after)
+    return Decision(Outcome.ERROR, 503, Reason.INTERNAL_ERROR, "The request could not be checked.", rule, subject)
+
+
+def cannot(subject: Subject, attributes: Attributes) -> str:
+    """Say which right is missing, in the words of kube-apiserver's own refusals."""
+    if isinstance(attributes, NonResourceAttributes):
+        return f'User "{subject.user}" cannot {attributes.verb} path "{attributes.path}"'
+    resource = "/".join(filter(None, (attributes.resource, attributes.subresource)))
+    scope = f'in the namespace "{attributes.namespace}"' if attributes.namespace else "at the cluster scope"
+    return (
+        f'User "{subject.user}" cannot {attributes.verb} resource "{resource}" '
+        f'in API group "{attributes.group}" {scope}'
+    )
+
+
+class IdentityHeaders:
+    """The headers that tell the upstream who asks, and every look-alike that a client could have sent."""
+
+    def __init__(self, response: ResponseSettings) -> None:
+        self._user = response.user_header
+        self._groups = response.groups_header
+        own = [name for name in (response.user_header, response.groups_header) if name]
+        names = [*own, *response.remove_headers]
+        twins = [twin for name in names for twin in _twins(name)]
+        self._always = (*response.remove_headers, *twins)
+        self._everything = (*own, *self._always)
+
+    def of(self, subject: Subject | None) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+        """Return the headers to set and those to remove. Raises Unavailable for a user that no header can carry."""
+        if subject is None:
+            return (), self._everything
+        if not _fits_header(subject.user):
+            raise Unavailable("user_not_a_header", "The user name cannot be told to the upstream.")
+        user = (self._user, subject.user)
+        if self._groups is None:
+            return (user,), self._always
+        groups = ",".join(group for group in subject.groups if _fits_list(group))
+        if not groups or len(groups) > MAX_GROUPS_HEADER_BYTES:
+            return (user,), (self._groups, *self._always)
+        return (user, (self._groups, groups)), self._always
+
+
+def _twins(name: str) -> list[str]:
+    """Every other spelling of a header that a CGI-like server reads as the same one."""
+    parts = name.split("-")
+    joints = itertools.product("-_", repeat=len(parts) - 1)
+    spelled = ("".join(itertools.chain(*zip(parts, (*joint, ""), strict=True))) for joint in joints)
+    return [twin for twin in spelled if twin != name]
+
+
+def _fits_header(text: str) -> bool:
+    return text.isprintable() and text == text.strip()
+
+
+def _fits_list(group: str) -> bool:
+    return not group.startswith("system:") and "," not in group and _fits_header(group)
+
+
+def _no_rule(request: Request, missing: Missing) -> str:
+    if missing.methods:
+        return f"No rule of the policy lets {request.method} pass on this path."
+    return "No rule of the policy covers this path."

@@ -1,0 +1,1 @@
+"""Which namespace an object belongs to, where the request itself does not say."""

@@ -1,0 +1,8 @@
+"""What a request asks for: YAML rules, and the attributes each one puts up for review."""
+
+from extauthz.policy.loader import Policy, load
+from extauthz.policy.routes import Missing
+from extauthz.policy.rule import Answer, Rule
+from extauthz.policy.sources import KeyReaders
+
+__all__ = ["Answer", "KeyReaders", "Missing", "Policy", "Rule", "load"]

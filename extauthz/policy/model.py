@@ -1,0 +1,114 @@
+"""The policy language as a person writes it: YAML into checked models, and their JSON Schema."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from extauthz.document import Model
+from extauthz.request import TOLERABLE, Fault
+
+SOURCE_SYNTAX = (
+    "A literal, or a source: `path:VARIABLE`, `query:NAME`, `header:NAME`, `body:/POINTER`, `claim:NAME`, "
+    "`key:KIND:SOURCE`. A trailing `?` makes a source optional."
+)
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=128)]
+Source = Annotated[str, Field(min_length=1, description=SOURCE_SYNTAX)]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+Host = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
+
+
+def _tolerable(fault: Fault) -> Fault:
+    if fault not in TOLERABLE:
+        raise ValueError(f"{fault.value!r} can never be tolerated; these can: {', '.join(sorted(TOLERABLE))}")
+    return fault
+
+
+Tolerable = Annotated[
+    Fault,
+    Field(strict=False, json_schema_extra={"enum": sorted(TOLERABLE)}),
+    AfterValidator(_tolerable),
+]
+
+
+class MatchModel(Model):
+    """Which requests a rule decides."""
+
+    path: Annotated[str, Field(pattern="^/")]
+    """A template: `{name}` is one segment, `{name}:verb` one with a fixed end, a last `{name...}` all the rest."""
+    methods: Annotated[list[Method], Field(min_length=1)] | None = None
+    """The methods; unset means every method. GET decides HEAD too."""
+    hosts: Annotated[list[Host], Field(min_length=1)] | None = None
+    """Host names without a port, or `*.` and a domain; unset means every host."""
+
+
+class Check(Model):
+    """One right that the caller must have: an API resource, or with `path` a non-resource URL."""
+
+    verb: Source
+    """The verb, such as `get`, `list` or `create`."""
+    group: str = ""
+    """The API group; empty is the core group."""
+    version: str = ""
+    """The API version. RBAC does not look at it; webhooks may."""
+    resource: Source | None = None
+    """The resource, in plural, such as `runs`."""
+    subresource: str = ""
+    """The subresource, such as `log`."""
+    namespace: Source | Annotated[list[Source], Field(min_length=1)] | None = None
+    """Where the namespace comes from. Several sources must agree. Unset reviews a right in all namespaces."""
+    absent_namespace: Source = "refuse"
+    """What no namespace means: `refuse`, `all-namespaces`, or the name of one shared namespace."""
+    name: Source | None = None
+    """The object's name; unset reviews a right on all names."""
+    path: Source | None = None
+    """A non-resource URL path, such as `/metrics`."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Check:
+        resource_fields = {"group", "version", "resource", "subresource", "namespace", "absent_namespace", "name"}
+        if self.path is not None and self.model_fields_set & resource_fields:
+            raise ValueError("a check with path is a non-resource check and takes only verb beside it")
+        if self.path is None and self.resource is None:
+            raise ValueError("a check needs resource, or path for a non-resource URL")
+        if self.namespace is None and "absent_namespace" in self.model_fields_set:
+            raise ValueError("absentNamespace needs namespace")
+        return self
+
+
+class RuleModel(Model):
+    """One rule: which requests, and exactly one of `allow`, `access` and `deny`."""
+
+    name: Name
+    """Unique; it stands in refusals, logs and `extauthz check`."""
+    description: str = ""
+    """Why the rule is there, for people."""
+    match: MatchModel
+    allow: Literal["public", "authenticated"] | None = None
+    """`public` asks for nothing, `authenticated` for a verified identity only."""
+    access: Annotated[list[Check], Field(min_length=1)] | None = None
+    """The rights the caller must have, all of them."""
+    deny: Annotated[str, Field(min_length=1)] | None = None
+    """Refuse always; the text tells the caller why."""
+    forbid: list[Source] = []
+    """Sources that the request must leave out or empty."""
+    tolerate: list[Tolerable] = []
+    """Ambiguities to let pass in the query and in the part of the path that `{name...}` matches."""
+    enforce: Literal["enforce", "shadow"] = "enforce"
+    """`shadow` allows what this rule would refuse for lack of rights, and logs it. Identity is still required."""
+
+    @model_validator(mode="after")
+    def _one_answer(self) -> RuleModel:
+        if sum(answer is not None for answer in (self.allow, self.access, self.deny)) != 1:
+            raise ValueError(f"rule {self.name!r} needs exactly one of allow, access and deny")
+        return self
+
+
+class PolicyModel(Model):
+    """One policy file."""
+
+    api_version: Literal["extauthz.dev/v1"]
+    kind: Literal["Policy"]
+    rules: list[RuleModel]

@@ -1,0 +1,381 @@
+"""What is asked: one canonical reading of a request, or the faults that make it ambiguous.
+
+A gateway that reads a path differently from the server behind it can be walked around, so
+nothing is ever rewritten here. A request that two servers could read in two ways carries
+`faults`; it is refused unless its rule tolerates exactly those faults in the part of the
+path that decides nothing. Reading never raises: whatever arrives becomes a `Request`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from urllib.parse import unquote_to_bytes
+
+from extauthz.errors import Refused
+
+MAX_TARGET_BYTES = 16384
+MAX_SEGMENTS = 256
+MAX_PARAMETERS = 256
+
+
+class Fault(StrEnum):
+    """Why a request is ambiguous. The value is the reason code of the refusal."""
+
+    METHOD = "method_not_allowed"
+    METHOD_OVERRIDE = "method_override"
+    TARGET_FORM = "target_not_origin_form"
+    TARGET_MISMATCH = "target_mismatch"
+    TARGET_TOO_LONG = "target_too_long"
+    FRAGMENT = "fragment"
+    CONTROL = "control_character"
+    RAW_NON_ASCII = "raw_non_ascii"
+    BACKSLASH = "backslash"
+    INVALID_UTF8 = "invalid_utf8"
+    BAD_ESCAPE = "bad_percent_encoding"
+    DOT_SEGMENT = "dot_segment"
+    PATH_CASE = "path_case"
+    EMPTY_SEGMENT = "empty_segment"
+    ENCODED_SLASH = "encoded_slash"
+    ENCODED_DELIMITER = "encoded_delimiter"
+    ENCODED_UNRESERVED = "encoded_unreserved"
+    DOUBLE_ENCODING = "double_encoding"
+    PATH_PARAMETER = "path_parameter"
+    UNSAFE_CHARACTER = "unsafe_character"
+    QUERY_TOO_MANY = "query_too_many"
+    QUERY_DUPLICATE = "query_duplicate"
+    QUERY_SPELLING = "query_spelling"
+    QUERY_SEMICOLON = "query_semicolon"
+    QUERY_CONTROL = "query_control_character"
+    QUERY_INVALID_UTF8 = "query_invalid_utf8"
+    QUERY_BAD_ESCAPE = "query_bad_percent_encoding"
+    FORM_BODY = "form_content_type"
+
+
+TOLERABLE = frozenset(
+    {
+        Fault.EMPTY_SEGMENT,
+        Fault.ENCODED_SLASH,
+        Fault.ENCODED_DELIMITER,
+        Fault.ENCODED_UNRESERVED,
+        Fault.DOUBLE_ENCODING,
+        Fault.PATH_PARAMETER,
+        Fault.UNSAFE_CHARACTER,
+        Fault.QUERY_DUPLICATE,
+        Fault.QUERY_SPELLING,
+        Fault.QUERY_SEMICOLON,
+        Fault.FORM_BODY,
+    }
+)
+"""The faults that a rule may tolerate, because below its fixed prefix only the prefix decides."""
+
+STATUS = {Fault.TARGET_MISMATCH: 403}
+"""Statuses other than 400. Headers and target that contradict each other are an attack, not a typing error."""
+
+WHOLE_REQUEST = -1
+"""The place of a fault that stands in no path segment."""
+
+_OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
+_BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
+_METHODS_REFUSED = frozenset({"CONNECT", "TRACE", "TRACK"})
+_METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
+_PLAIN_PATH = re.compile(
+    r"/(?:(?:(?!\.\.?(?:/|\Z))[A-Za-z0-9._~!$&'()*+,=:@-]+/)*(?!\.\.?\Z)[A-Za-z0-9._~!$&'()*+,=:@-]*)"
+)
+_UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+_SEGMENT_CHARACTERS = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%\\-]*")
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
+_TWICE = re.compile(r"%25[0-9A-Fa-f]{2}")
+_ESCAPED: Mapping[int, Fault] = {
+    **dict.fromkeys(_UNRESERVED, Fault.ENCODED_UNRESERVED),
+    **dict.fromkeys(b"?#;", Fault.ENCODED_DELIMITER),
+    ord("/"): Fault.ENCODED_SLASH,
+    ord("\\"): Fault.BACKSLASH,
+}
+_CAMEL = re.compile(r"(?<=[a-z0-9])([A-Z])")
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request body as far as Envoy showed it.
+
+    `content` is None when the body was not shown whole; `problem` then says why, in the
+    form of a reason code.
+    """
+
+    content: bytes | None = b""
+    problem: str = ""
+
+
+EMPTY_BODY = Body()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """One HTTP request as the upstream will see it.
+
+    `path` is the raw path without the query; `segments` are its raw parts after the first
+    slash, so `/a/b/` has the segments `a`, `b` and an empty last one. `parameters` are the
+    decoded query parameters. `headers` have lower-case names; Envoy joins duplicates with a
+    comma. `peer` is the mTLS principal of the caller, or empty. `faults` pairs each fault
+    with the index of its segment, or WHOLE_REQUEST.
+    """
+
+    method: str
+    path: str
+    segments: tuple[str, ...]
+    parameters: Mapping[str, str]
+    headers: Mapping[str, str]
+    host: str = ""
+    body: Body = EMPTY_BODY
+    peer: str = ""
+    faults: tuple[tuple[Fault, int], ...] = ()
+    unreadable_parameters: frozenset[str] = field(default_factory=frozenset)
+
+    def parameter(self, name: str) -> str | None:
+        """Return a query parameter, in the spelling given or in its camelCase twin.
+
+        Protobuf JSON gateways read both `experiment_id` and `experimentId`. Raises Refused
+        where the request gives several values, which only a tolerant rule lets come this far.
+        """
+        for spelling in dict.fromkeys((name, camel_case(name))):
+            if spelling in self.unreadable_parameters:
+                raise Refused(Fault.QUERY_DUPLICATE, f"the query names {spelling!r} more than once")
+        twins = [self.parameters[key] for key in dict.fromkeys((name, camel_case(name))) if key in self.parameters]
+        if len(twins) > 1:
+            raise Refused(Fault.QUERY_SPELLING, f"the query spells {name!r} in two ways")
+        return twins[0] if twins else None
+
+
+def read(
+    *,
+    method: str,
+    target: str,
+    headers: Mapping[str, str],
+    host: str = "",
+    body: Body = EMPTY_BODY,
+    peer: str = "",
+) -> Request:
+    """Read a request. `target` is the origin-form request target, path and query.
+
+    Never raises; what cannot be read in one way only is told in `Request.faults`.
+    """
+    path, mark, query = target.partition("?")
+    faults: list[tuple[Fault, int]] = []
+    if method not in _COMMON_METHODS and (_METHOD.fullmatch(method) is None or method in _METHODS_REFUSED):
+        faults.append((Fault.METHOD, WHOLE_REQUEST))
+    if len(target) > MAX_TARGET_BYTES:
+        faults.append((Fault.TARGET_TOO_LONG, WHOLE_REQUEST))
+        path, mark, query = "/", "", ""
+    elif _PLAIN_PATH.fullmatch(path) is None:
+        faults += _path_faults(path)
+    segments = tuple(path.split("/")[1:]) if path.startswith("/") else ()
+    if len(segments) > MAX_SEGMENTS:
+        faults.append((Fault.TARGET_TOO_LONG, WHOLE_REQUEST))
+    faults += _header_faults(method, target, headers)
+    parameters, repeated = (_parameters(query, faults)) if mark and query else (_NO_PARAMETERS, _NONE)
+    return Request(
+        method=method,
+        path=path,
+        segments=segments,
+        parameters=parameters,
+        headers=headers,
+        host=host,
+        body=body,
+        peer=peer,
+        faults=tuple(faults),
+        unreadable_parameters=repeated,
+    )
+
+
+_COMMON_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_NO_PARAMETERS: Mapping[str, str] = {}
+_NONE: frozenset[str] = frozenset()
+
+
+def refusal(fault: Fault) -> Refused:
+    """Return the refusal that a fault becomes where no rule tolerates it."""
+    return Refused(fault, describe(fault), status=STATUS.get(fault, 400))
+
+
+def describe(fault: Fault) -> str:
+    """Say in one sentence what a fault means, for the caller and the docs."""
+    return _SENTENCES[fault]
+
+
+def camel_case(name: str) -> str:
+    """Return the protobuf JSON name of a snake_case field: `experiment_id` is `experimentId`."""
+    head, *rest = name.split("_")
+    return head + "".join(part[:1].upper() + part[1:] for part in rest)
+
+
+def snake_case(name: str) -> str:
+    """Return the snake_case name of a protobuf JSON field."""
+    return _CAMEL.sub(r"_\1", name).lower() if not name.islower() else name
+
+
+def _header_faults(method: str, target: str, headers: Mapping[str, str]) -> Iterator[tuple[Fault, int]]:
+    for name in _OVERRIDES:
+        if name in headers or name.replace("-", "_") in headers:
+            yield Fault.METHOD_OVERRIDE, WHOLE_REQUEST
+    if headers.get(":path", target) != target or headers.get(":method", method) != method:
+        yield Fault.TARGET_MISMATCH, WHOLE_REQUEST
+    content_type = headers.get("content-type")
+    if content_type is not None and method not in _BODILESS and "x-www-form-urlencoded" in content_type.lower():
+        yield Fault.FORM_BODY, WHOLE_REQUEST
+
+
+def _path_faults(path: str) -> Iterator[tuple[Fault, int]]:
+    if not path.startswith("/"):
+        yield Fault.TARGET_FORM, WHOLE_REQUEST
+        return
+    if "#" in path:
+        yield Fault.FRAGMENT, WHOLE_REQUEST
+    segments = path.split("/")[1:]
+    for index, segment in enumerate(segments):
+        if not segment:
+            if index < len(segments) - 1:
+                yield Fault.EMPTY_SEGMENT, index
+            continue
+        for fault in dict.fromkeys(_segment_faults(segment)):
+            yield fault, index
+
+
+def _segment_faults(segment: str) -> Iterator[Fault]:
+    if not segment.isascii():
+        yield Fault.RAW_NON_ASCII
+    if "\\" in segment:
+        yield Fault.BACKSLASH
+    if ";" in segment:
+        yield Fault.PATH_PARAMETER
+    if any(character < " " or character == "\x7f" for character in segment):
+        yield Fault.CONTROL
+    elif _SEGMENT_CHARACTERS.fullmatch(segment) is None:
+        yield Fault.UNSAFE_CHARACTER
+    if "%" in segment:
+        yield from _escape_faults(segment)
+    if _has_dots(segment):
+        yield Fault.DOT_SEGMENT
+
+
+def _escape_faults(segment: str) -> Iterator[Fault]:
+    for escape in _ESCAPE.finditer(segment):
+        if escape[1] is None:
+            yield Fault.BAD_ESCAPE
+        elif fault := _ESCAPED.get(int(escape[1], 16)):
+            yield fault
+    if _TWICE.search(segment):
+        yield Fault.DOUBLE_ENCODING
+    try:
+        text = unquote_to_bytes(segment).decode("utf-8")
+    except UnicodeDecodeError:
+        yield Fault.INVALID_UTF8
+    else:
+        if _has_controls(text):
+            yield Fault.CONTROL
+
+
+def _has_dots(segment: str) -> bool:
+    """Whether any reader, however often it decodes, could see `.` or `..` in this segment."""
+    text = segment
+    while "%" in text and (decoded := unquote_to_bytes(text).decode("latin-1")) != text:
+        text = decoded
+    return any(part.partition(";")[0].strip() in (".", "..") for part in re.split(r"[/\\]", text))
+
+
+def _has_controls(text: str) -> bool:
+    return not text.isprintable() and any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text)
+
+
+def _parameters(query: str, faults: list[tuple[Fault, int]]) -> tuple[Mapping[str, str], frozenset[str]]:
+    """Decode a query as `application/x-www-form-urlencoded`, adding its faults."""
+    found: dict[str, str] = {}
+    repeated: set[str] = set()
+    problems: list[Fault] = []
+    pairs = query.split("&", MAX_PARAMETERS)
+    if len(pairs) > MAX_PARAMETERS:
+        faults.append((Fault.QUERY_TOO_MANY, WHOLE_REQUEST))
+        return found, _NONE
+    if ";" in query:
+        problems.append(Fault.QUERY_SEMICOLON)
+    if "#" in query:
+        problems.append(Fault.FRAGMENT)
+    for pair in pairs:
+        if not pair:
+            continue
+        name, _, value = pair.partition("=")
+        name, value = _decoded(name, problems), _decoded(value, problems)
+        if name in found:
+            repeated.add(name)
+        found[name] = value
+    if repeated:
+        problems.append(Fault.QUERY_DUPLICATE)
+    if _spelled_twice(found):
+        problems.append(Fault.QUERY_SPELLING)
+    faults += ((fault, WHOLE_REQUEST) for fault in dict.fromkeys(problems))
+    return found, frozenset(repeated)
+
+
+def _spelled_twice(names: Iterable[str]) -> bool:
+    spellings = [snake_case(name) for name in names if "_" in name or not name.islower()]
+    if not spellings:
+        return False
+    everything = [snake_case(name) for name in names]
+    return any(everything.count(spelling) > 1 for spelling in spellings)
+
+
+def _decoded(text: str, problems: list[Fault]) -> str:
+    if text.isalnum() and text.isascii():
+        return text
+    if "%" in text or "+" in text:
+        if any(escape[1] is None for escape in _ESCAPE.finditer(text)):
+            problems.append(Fault.QUERY_BAD_ESCAPE)
+        text = _utf8(unquote_to_bytes(text.replace("+", " ")), problems)
+    elif not text.isascii():
+        problems.append(Fault.QUERY_INVALID_UTF8)
+    if _has_controls(text):
+        problems.append(Fault.QUERY_CONTROL)
+    return text
+
+
+def _utf8(content: bytes, problems: list[Fault]) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        problems.append(Fault.QUERY_INVALID_UTF8)
+        return ""
+
+
+_SENTENCES: Mapping[Fault, str] = {
+    Fault.METHOD: "The request method is not one that is passed on.",
+    Fault.METHOD_OVERRIDE: "A header asks the server to run another method than the one that was checked.",
+    Fault.TARGET_FORM: "The request target must be a path that starts with a slash.",
+    Fault.TARGET_MISMATCH: "The request's headers contradict its target.",
+    Fault.TARGET_TOO_LONG: f"The path and query are longer than {MAX_TARGET_BYTES} bytes or {MAX_SEGMENTS} segments.",
+    Fault.FRAGMENT: "The request target holds a fragment (#).",
+    Fault.CONTROL: "The path holds a control character.",
+    Fault.RAW_NON_ASCII: "The path holds bytes that must be percent-encoded.",
+    Fault.BACKSLASH: "The path holds a backslash.",
+    Fault.INVALID_UTF8: "The path is not valid UTF-8 when decoded.",
+    Fault.BAD_ESCAPE: "The path holds a percent sign without two hexadecimal digits.",
+    Fault.DOT_SEGMENT: "The path holds a dot segment.",
+    Fault.PATH_CASE: "The path differs only in letter case from one with its own rule.",
+    Fault.EMPTY_SEGMENT: "The path holds an empty segment (//).",
+    Fault.ENCODED_SLASH: "The path holds an encoded slash.",
+    Fault.ENCODED_DELIMITER: "The path holds an encoded question mark, number sign or semicolon.",
+    Fault.ENCODED_UNRESERVED: "The path percent-encodes a character that needs no encoding.",
+    Fault.DOUBLE_ENCODING: "The path is percent-encoded twice.",
+    Fault.PATH_PARAMETER: "The path holds a parameter (;).",
+    Fault.UNSAFE_CHARACTER: "The path holds a character that must be percent-encoded.",
+    Fault.QUERY_TOO_MANY: f"The query has more than {MAX_PARAMETERS} parameters.",
+    Fault.QUERY_DUPLICATE: "The query names one parameter more than once.",
+    Fault.QUERY_SPELLING: "The query gives one parameter in snake_case and in camelCase.",
+    Fault.QUERY_SEMICOLON: "The query holds a semicolon.",
+    Fault.QUERY_CONTROL: "The query holds a control character.",
+    Fault.QUERY_INVALID_UTF8: "The query is not valid UTF-8 when decoded.",
+    Fault.QUERY_BAD_ESCAPE: "The query holds a percent sign without two hexadecimal digits.",
+    Fault.FORM_BODY: "Form bodies are not accepted here, since servers read them as other methods.",
+}

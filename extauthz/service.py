@@ -1,0 +1,134 @@
+"""The life of the service: build, start, serve, stop.
+
+`build_gateway` is what the CLI and the server share, so that both decide alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from extauthz import policy
+from extauthz.access import rbac
+from extauthz.edge.admin import AdminEdge
+from extauthz.edge.grpc import GrpcEdge
+from extauthz.edge.http import HttpEdge
+from extauthz.gateway import Authorizer, Gateway
+from extauthz.identity import JwtAuthenticator
+from extauthz.lookup.artifact import namespace_of_key
+from extauthz.policy import Policy
+from extauthz.policy.reload import PolicyWatch
+from extauthz.settings import Settings
+
+KEYS = {"artifact": namespace_of_key}
+"""The kinds of keys that a policy may name in `key:KIND:SOURCE`."""
+
+RESTART_SECONDS = 1.0
+
+_logger = logging.getLogger(__name__)
+
+
+def load_policy(settings: Settings) -> Policy:
+    """Load the policy that settings name. Raises ConfigurationError."""
+    return policy.load([settings.resolve(path) for path in settings.policy.paths], KEYS)
+
+
+def load_authorizer(settings: Settings) -> Authorizer:
+    """Build the authorizer that settings name. Raises ConfigurationError."""
+    return rbac.RbacAuthorizer(rbac.load([settings.resolve(path) for path in settings.access.rbac.manifests]))
+
+
+class Service:
+    """One running instance. Ports are known after `start`."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Load everything that can be wrong. Raises ConfigurationError."""
+        self.settings = settings
+        self.authenticator = JwtAuthenticator(settings.identity, resolve=settings.resolve)
+        self.gateway = Gateway(
+            policy=load_policy(settings),
+            authenticator=self.authenticator,
+            authorizer=load_authorizer(settings),
+            response=settings.response,
+        )
+        limit = settings.body.max_request_bytes
+        listeners = settings.listeners
+        self._grpc = GrpcEdge(self.gateway, listeners.grpc, max_body_bytes=limit) if listeners.grpc else None
+        self._http = HttpEdge(self.gateway, listeners.http, max_body_bytes=limit) if listeners.http else None
+        self._admin = AdminEdge(listeners.admin, blockers=self.blockers, warnings=self.warnings)
+        self._watch = PolicyWatch(
+            [settings.resolve(path) for path in settings.policy.paths],
+            load=lambda: load_policy(settings),
+            changed=self._replace_policy,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    @property
+    def grpc_port(self) -> int | None:
+        """The gRPC edge's port, or None where it is off."""
+        return self._grpc.port if self._grpc else None
+
+    @property
+    def http_port(self) -> int | None:
+        """The HTTP edge's port, or None where it is off."""
+        return self._http.port if self._http else None
+
+    @property
+    def admin_port(self) -> int:
+        """The admin listener's port."""
+        return self._admin.port
+
+    def blockers(self) -> list[str]:
+        """Say why no check can be answered, in sentences; empty when ready."""
+        return ["stopping"] if self._stopping else self.authenticator.problems()
+
+    def warnings(self) -> list[str]:
+        """Say what is wrong while the last good state serves."""
+        found = [self._watch.problem] if self._watch.problem else []
+        return found + [str(warning) for warning in self.gateway.policy.warnings]
+
+    async def start(self) -> None:
+        """Start the background work, then listen. Raises ConfigurationError when an address is taken."""
+        for warning in self.gateway.policy.warnings:
+            _logger.warning("%s", warning)
+        await self.authenticator.start()
+        self._tasks.append(asyncio.create_task(_keep_running("policy watch", self._watch.run)))
+        await self._admin.start()
+        if self._grpc:
+            await self._grpc.start()
+            await self._grpc.set_ready(True)
+        if self._http:
+            await self._http.start()
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """Finish the checks under way within `grace` seconds, then release everything."""
+        self._stopping = True
+        self._watch.stop()
+        if self._grpc:
+            await self._grpc.set_ready(False)
+            await self._grpc.stop(grace)
+        if self._http:
+            await self._http.stop(grace)
+        await self._admin.stop()
+        await self.authenticator.stop()
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def _replace_policy(self, loaded: Policy) -> None:
+        self.gateway.policy = loaded
+
+
+async def _keep_running(name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run background work and start it again when it fails; it ends when it returns."""
+    while True:
+        try:
+            return await run()
+        except Exception:
+            _logger.exception("%s failed; it starts again in %s s", name, RESTART_SECONDS)
+            await asyncio.sleep(RESTART_SECONDS)
