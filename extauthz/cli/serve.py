@@ -1,0 +1,55 @@
+"""`extauthz serve`: answer Envoy's checks until told to stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from extauthz.settings import Settings
+
+
+def serve(
+    config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The settings file.")],
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Answer Envoy's checks over gRPC and HTTP until SIGTERM or Ctrl-C.
+
+    Example: extauthz serve --config /etc/extauthz/settings.yaml
+
+    Policy files are reloaded when they change; a broken one is reported in the log and in
+    /readyz of the admin listener, and the last good one keeps serving.
+    """
+    import logging
+
+    import uvloop
+
+    from extauthz import settings
+
+    if log_level not in ("debug", "info", "warning", "error"):
+        raise typer.BadParameter(f"{log_level!r} is none of debug, info, warning, error", param_hint="--log-level")
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    uvloop.run(_serve(settings.load(config)))
+
+
+async def _serve(settings: Settings) -> None:
+    import asyncio
+    import logging
+    import signal
+
+    from extauthz.service import Service
+
+    logger = logging.getLogger("extauthz")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    service = Service(settings)
+    try:
+        await service.start()
+        logger.info("serving: grpc %s, http %s, admin %s", service.grpc_port, service.http_port, service.admin_port)
+        await stop.wait()
+        logger.info("stopping")
+    finally:
+        await service.stop()
