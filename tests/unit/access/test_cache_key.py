@@ -64,7 +64,8 @@ def test_how_the_user_logged_in_is_no_part_of_the_question() -> None:
 def test_every_part_of_the_subject_counts(changed: dict[str, object]) -> None:
     """Another user, a lost group, another uid or another extra is another question."""
     assert review_key(Subject.authenticated("ann", ("devs",)), LIST_PODS) != review_key(
-        replace(ANN, **changed), LIST_PODS  # type: ignore[arg-type]  # names and types pair up in the list above
+        replace(ANN, **changed),
+        LIST_PODS,  # type: ignore[arg-type]  # names and types pair up in the list above
     )
 
 
