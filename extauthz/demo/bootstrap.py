@@ -28,7 +28,6 @@ from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment, End
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
 from envoy_data_plane.envoy.config.route.v3 import Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost
 from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
-    AuthorizationRequest,
     AuthorizationResponse,
     BufferSettings,
     ExtAuthz,
@@ -52,25 +51,20 @@ from envoy_data_plane.google.protobuf import Any
 from extauthz.demo import HOST
 from extauthz.demo.envoy import EnvoyConfig
 
+_OVERRIDES = ("x-http-method", "x-http-method-override", "x-method-override")
 HEADERS_IN_CHECK = (
-    "accept",
-    "content-encoding",
-    "content-type",
-    "cookie",
-    "kubeflow-groups",
-    "kubeflow-userid",
-    "traceparent",
-    "upgrade",
-    "x-envoy-auth-partial-body",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-request-id",
+    *("accept", "content-encoding", "content-type", "cookie", "sec-fetch-mode", "traceparent", "upgrade"),
+    *("kubeflow-groups", "kubeflow-userid", "x-envoy-auth-partial-body", "x-request-id"),
+    *_OVERRIDES,
+    *(name.replace("-", "_") for name in _OVERRIDES),  # a CGI-like upstream reads them as the same
 )
 """Istio's `includeRequestHeadersInCheck`. Envoy adds authorization, content-length, host and method."""
 HEADERS_TO_UPSTREAM = ("kubeflow-groups", "kubeflow-userid")
 """Istio's `headersToUpstreamOnAllow`."""
-HEADERS_TO_CLIENT = ("cache-control", "content-type", "retry-after", "www-authenticate", "x-content-type-options")
+HEADERS_TO_CLIENT = (
+    *("cache-control", "content-security-policy", "content-type", "retry-after"),
+    *("vary", "www-authenticate", "x-content-type-options"),
+)
 """Istio's `headersToDownstreamOnDeny`."""
 
 _NO_TIMEOUT = timedelta(0)
@@ -106,7 +100,6 @@ def _http_filter(config: EnvoyConfig) -> ExtAuthz:
     service = HttpService(
         server_uri=HttpUri(uri="http://extauthz", cluster="authz-http", timeout=_timeout(config)),
         path_prefix=config.path_prefix,
-        authorization_request=AuthorizationRequest(allowed_headers=_names(HEADERS_IN_CHECK)),
         authorization_response=AuthorizationResponse(
             allowed_upstream_headers=_names(HEADERS_TO_UPSTREAM),
             allowed_client_headers=_names(HEADERS_TO_CLIENT),
@@ -119,6 +112,7 @@ def _ext_authz(config: EnvoyConfig, *, grpc: GrpcService | None = None, http: Ht
     return ExtAuthz(
         grpc_service=grpc,
         http_service=http,
+        allowed_headers=_names(HEADERS_IN_CHECK) if http else None,  # the gRPC edge is sent all headers
         transport_api_version=ApiVersion.V3,
         failure_mode_allow=False,
         status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),

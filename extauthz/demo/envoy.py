@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import warnings
 from asyncio.subprocess import DEVNULL, Process
 from contextlib import suppress
 from dataclasses import dataclass
@@ -80,9 +81,14 @@ class Envoy:
         if self._process:
             await _stop(self._process)
 
+    async def watch(self) -> None:
+        """Wait until Envoy ends by itself, and raise DemoError then."""
+        if self._process:
+            raise self._failed(f"ended with exit code {await self._process.wait()}")
+
     async def _start(self) -> Process:
         binary, configuration, address = find_envoy(), self._folder / "envoy.json", self._folder / "envoy.admin"
-        configuration.write_text(_bootstrap(self._config))
+        configuration.write_text(bootstrap_json(self._config))
         address.unlink(missing_ok=True)
         self.log.unlink(missing_ok=True)
         return await asyncio.create_subprocess_exec(
@@ -132,9 +138,11 @@ def find_envoy() -> Path:
     raise DemoError(_MISSING)
 
 
-def _bootstrap(config: EnvoyConfig) -> str:
+def bootstrap_json(config: EnvoyConfig) -> str:
+    """Return Envoy's configuration file. Raises DemoError when the extra `demo` is not installed."""
     try:
-        from extauthz.demo.bootstrap import bootstrap  # needs the extra `demo`
+        with warnings.catch_warnings(category=DeprecationWarning, action="ignore"):  # envoy-data-plane 2.2
+            from extauthz.demo.bootstrap import bootstrap
     except ImportError as error:
         raise DemoError(_MISSING) from error
     return bootstrap(config).to_json()
