@@ -170,10 +170,40 @@ class WatchSettings(Model):
     """The longest pause between two tries."""
 
 
-class Access(Model):
-    """Who answers whether a user has a right."""
+class KubernetesAuthorizer(Model):
+    """SubjectAccessReviews by the API server of a cluster."""
 
-    rbac: RbacAuthorizer
+    kubeconfig: FilePath | None = None
+    """Which cluster to ask, and as whom; unset means the pod's ServiceAccount, else the user's own kubeconfig."""
+    context: NonEmpty | None = None
+    """The kubeconfig's context, instead of its current one."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 1.5
+    """How long one review may take, waiting and retries included. Keep it below Envoy's own timeout."""
+    max_concurrent_reviews: Annotated[int, Field(ge=2, le=1000)] = 64
+    """How many reviews the API server is asked at once."""
+    max_queued_reviews: Annotated[int, Field(ge=0)] = 512
+    """How many more may wait; further ones are refused with 503 at once. One user can take a quarter of these."""
+    max_reviews_per_user: Annotated[int, Field(ge=1)] = 16
+    """How many reviews of one user are asked at once, so that no user can hold up the others."""
+
+    @model_validator(mode="after")
+    def _nobody_takes_all(self) -> KubernetesAuthorizer:
+        if self.max_reviews_per_user >= self.max_concurrent_reviews:
+            raise ValueError("maxReviewsPerUser must be smaller than maxConcurrentReviews")
+        return self
+
+
+class Access(Model):
+    """Who answers whether a user has a right: exactly one of `kubernetes` and `rbac`."""
+
+    kubernetes: KubernetesAuthorizer | None = None
+    rbac: RbacAuthorizer | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Access:
+        if (self.kubernetes is None) == (self.rbac is None):
+            raise ValueError("access needs exactly one of kubernetes and rbac")
+        return self
 
 
 class PolicySettings(Model):
