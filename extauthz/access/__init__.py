@@ -1,0 +1,1 @@
+"""May they: a subject and the attributes of a right become a review."""
