@@ -165,15 +165,16 @@ async def _send(client: ClientSession, mesh: DemoMesh, case: Case, mode: str, cr
     async with client.request(case.method, url, headers=headers, json=case.body, allow_redirects=False) as response:
         echo = await response.json() if response.status == 200 else {}
         reached = mesh.upstream.received - before
-        return Result(case, mode, response.status, tuple(_problems(case, response.status, reached, echo)))
+        return Result(case, mode, response.status, tuple(problems(case, response.status, reached, echo)))
 
 
-def _problems(case: Case, status: int, reached: int, echo: Mapping[str, Any]) -> list[str]:
-    problems = [] if status == case.status else [f"answered {status}, not {case.status}"]
+def problems(case: Case, status: int, reached: int, echo: Mapping[str, Any]) -> list[str]:
+    """Say what is wrong with an answer: its status, how often the upstream was `reached`, what it echoed."""
+    found = [] if status == case.status else [f"answered {status}, not {case.status}"]
     if reached != (case.status == 200):
-        problems.append(f"reached the upstream {reached} times")
+        found.append(f"reached the upstream {reached} times")
     for name, expected in case.upstream.items():
         seen = [value for header, value in echo.get("headers", ()) if header == name]
         if seen != ([] if expected is None else [expected]):
-            problems.append(f"the upstream saw {name}: {seen}")
-    return problems
+            found.append(f"the upstream saw {name}: {seen}")
+    return found
