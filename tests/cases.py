@@ -1,0 +1,76 @@
+"""The situation of the security cases: a gateway over a small policy and small RBAC manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from extauthz import policy
+from extauthz.access import rbac
+from extauthz.decision import Decision
+from extauthz.gateway import Authenticator, Authorizer, Gateway
+from extauthz.lookup.artifact import namespace_of_key
+from extauthz.policy import Policy
+from extauthz.request import EMPTY_BODY, Body, Request, read
+from extauthz.settings import ResponseSettings
+from extauthz.subject import Subject
+
+REPOSITORY = Path(__file__).parents[1]
+DATA = Path(__file__).parent / "data"
+KEYS = {"artifact": namespace_of_key}
+ALICE = "alice@example.com"
+BOB = "bob@example.com"
+
+
+@dataclass(frozen=True)
+class Named:
+    """An authenticator that believes one name; an empty one is nobody."""
+
+    user: str
+    groups: tuple[str, ...] = ()
+
+    def authenticate(self, headers: Mapping[str, str]) -> Subject | None | Awaitable[Subject | None]:
+        return Subject.authenticated(self.user, self.groups, authenticator="test") if self.user else None
+
+
+def load_policy(*paths: Path) -> Policy:
+    """Load the cases' policy, the shipped one, and further files."""
+    return policy.load([DATA / "cases" / "policy.yaml", REPOSITORY / "policies" / "kubeflow", *paths], KEYS)
+
+
+def policy_of(tmp_path: Path, rules: str) -> Policy:
+    """Load a policy whose rules are given as YAML text."""
+    file = tmp_path / "policy.yaml"
+    file.write_text(f"apiVersion: extauthz.dev/v1\nkind: Policy\nrules:\n{rules}")
+    return policy.load([file], KEYS)
+
+
+def gateway(
+    user: str = ALICE,
+    *groups: str,
+    policy: Policy | None = None,
+    authenticator: Authenticator | None = None,
+    authorizer: Authorizer | None = None,
+    response: ResponseSettings | None = None,
+) -> Gateway:
+    """Build a gateway for one user."""
+    return Gateway(
+        policy=policy or load_policy(),
+        authenticator=authenticator or Named(user, groups),
+        authorizer=authorizer or rbac.RbacAuthorizer(rbac.load([DATA / "cases" / "rbac.yaml"])),
+        response=response or ResponseSettings(),
+    )
+
+
+def request(method: str, target: str, *, body: bytes | Body | None = None, **headers: str) -> Request:
+    """Read a request; header names are given with underscores for dashes."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    content = body if isinstance(body, Body) else EMPTY_BODY if body is None else Body(body)
+    return read(method=method, target=target, headers=named, body=content)
+
+
+def decided(decision: Decision | Awaitable[Decision]) -> Decision:
+    """Return a decision that must not have had to wait."""
+    assert isinstance(decision, Decision)
+    return decision
