@@ -125,14 +125,12 @@ class JwtAuthenticator:
         return verifier
 
     async def _verify_after_fetch(self, credential: Credential, token: UnverifiedToken, verifier: Verifier) -> Subject:
-        # Twice at the most: the fetch that is already running may have begun before the key was published.
-        for _ in range(2):
+        # Once, or twice where the fetch that was already running began before the key was published.
+        while verifier.may_renew(token):
             await verifier.store.renew()
             subject = self._attempt(credential, token, verifier)
             if subject is not None:
                 return subject
-            if not verifier.may_renew(token):
-                break
         raise verifier.without_key()
 
     def _attempt(self, credential: Credential, token: UnverifiedToken, verifier: Verifier) -> Subject | None:

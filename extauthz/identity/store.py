@@ -52,6 +52,7 @@ class KeyStore:
 
     async def stop(self) -> None:
         """End all fetching."""
+        self._quiet_until = self._clock() + self._settings.cooldown_seconds  # whoever waits starts no other fetch
         tasks = [task for task in (self._background, self._flight) if task is not None]
         for task in tasks:
             task.cancel()
@@ -99,7 +100,7 @@ class KeyStore:
         except KeySourceError as error:
             self._failure = str(error)
             _log.warning("keys of issuer %s not fetched: %s", self._issuer.issuer, error)
-        except Exception:  # a mistake of ours must not end the refresh
+        except Exception:  # noqa: BLE001 - a mistake of ours must not end the refresh
             self._failure = "internal error"
             _log.exception("keys of issuer %s not fetched", self._issuer.issuer)
         finally:

@@ -1,0 +1,105 @@
+"""What is remembered of verified tokens, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from extauthz.errors import Unavailable
+from tests.issuer import NOW, Issuer, bearer, rsa_key
+from tests.unit.identity.conftest import Desk
+
+Opened = Callable[..., Desk]
+
+
+async def test_a_known_token_is_answered_at_once(desk: Desk, issuer: Issuer) -> None:
+    """After the first time, the very same subject comes back, with nothing to wait for."""
+    headers = bearer(issuer.token())
+    first = await desk.ask(headers)
+    assert desk.authenticator.authenticate(headers) is first
+
+
+async def test_jwt_036_a_known_token_expires(desk: Desk, issuer: Issuer) -> None:
+    """A remembered token ends when verification would refuse it, to the second."""
+    headers = bearer(issuer.token(exp=NOW + 1))
+    first = await desk.ask(headers)
+    desk.clock.now = NOW + 30.9
+    assert desk.authenticator.authenticate(headers) is first
+    desk.clock.now = NOW + 31
+    assert await desk.fault(headers) == "token_expired"
+
+
+async def test_a_known_token_is_verified_anew_in_time(opened: Opened, issuer: Issuer) -> None:
+    """However long a token lives, it is remembered no longer than the settings say."""
+    desk = Desk(opened().folder, issuer, max_cache_seconds=60)
+    desk.open()
+    headers = bearer(issuer.token())
+    first = await desk.ask(headers)
+    desk.clock.now += 59
+    assert await desk.ask(headers) is first
+    desk.clock.now += 1
+    again = await desk.ask(headers)
+    assert again == first
+    assert again is not first
+
+
+@pytest.mark.parametrize("limit", [0, 1])
+async def test_only_so_many_tokens_are_known(opened: Opened, issuer: Issuer, limit: int) -> None:
+    """Beyond the limit, the token used longest ago is forgotten; with none, nothing is remembered."""
+    desk = Desk(opened().folder, issuer, max_cached_tokens=limit)
+    desk.open()
+    alice, bob = bearer(issuer.token()), bearer(issuer.token(sub="bob"))
+    first, other = await desk.ask(alice), await desk.ask(bob)
+    assert (await desk.ask(bob) is other) is (limit == 1)
+    assert await desk.ask(alice) is not first
+
+
+async def test_dos_001_002_bad_tokens_are_not_remembered(opened: Opened, issuer: Issuer) -> None:
+    """Refused tokens take no room from good ones."""
+    desk = Desk(opened().folder, issuer, max_cached_tokens=1)
+    desk.open()
+    good = bearer(issuer.token())
+    first = await desk.ask(good)
+    for number in range(50):
+        await desk.fault(bearer(f"random-{number}"))
+        await desk.fault(bearer(issuer.token(exp=NOW - number - 100)))
+        await desk.fault(bearer(issuer.token({"kid": f"random-{number}"})))
+    assert await desk.ask(good) is first
+
+
+async def test_a_known_token_ends_with_its_key(desk: Desk, issuer: Issuer) -> None:
+    """Once a refresh shows that the issuer took a key back, tokens verified with it are refused."""
+    old = bearer(issuer.token())
+    assert await desk.ask(old)
+    issuer.keys = [rsa_key("key-2")]
+    desk.publish("0.json", issuer.jwks())
+    desk.monotonic.now += 10
+    assert await desk.ask(bearer(issuer.token()))
+    assert await desk.fault(old) == "key_unknown"
+
+
+async def test_a_refresh_without_a_change_forgets_nothing(desk: Desk, issuer: Issuer) -> None:
+    """Keys fetched anew and found the same leave every remembered token in place."""
+    good = bearer(issuer.token())
+    first = await desk.ask(good)
+    desk.monotonic.now += 100
+    assert await desk.fault(bearer(issuer.token({"kid": "unknown"}))) == "key_unknown"
+    assert desk.authenticator.authenticate(good) is first
+
+
+async def test_a_known_token_does_not_outlive_stale_keys(opened: Opened, issuer: Issuer) -> None:
+    """When the last good keys become too old to serve, tokens verified with them end as well."""
+    desk = opened(keys={"refresh_seconds": 100, "timeout_seconds": 5, "max_stale_seconds": 0})
+    good = bearer(issuer.token())
+    await desk.ask(good)
+    (desk.folder / "0.json").unlink()
+    desk.clock.now += 104
+    desk.monotonic.now += 104
+    assert await desk.ask(good)
+    desk.clock.now += 1
+    desk.monotonic.now += 1
+    with pytest.raises(Unavailable) as refused:
+        await desk.ask(good)
+    assert refused.value.reason == "keys_unavailable"
+    assert refused.value.retry_after == 10
