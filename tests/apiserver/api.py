@@ -10,9 +10,10 @@ from typing import Any
 
 from aiohttp import web
 
+from extauthz.access.rbac import fields
+from extauthz.access.rbac.objects import decode
 from tests.apiserver.store import RESOURCES, Event, Gone, Object, Resource, Store
 
-STORE = web.AppKey("store", Store)
 INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
 
 
@@ -46,6 +47,8 @@ class Objects:
         self._bookmarks = asyncio.Event()
 
     def put(self, plural: str, namespace: str, manifest: Object) -> Event:
+        """Create or replace an object. Raises StatusError 400 or 422 for what kube-apiserver would not store."""
+        _check(plural, manifest)
         event = self.store.put(plural, namespace, manifest)
         self._written(event)
         return event
@@ -80,7 +83,7 @@ class Objects:
     async def collection(self, request: web.Request) -> web.StreamResponse:
         resource = _resource(request)
         if request.method == "POST":
-            return self._create(resource, request.match_info.get("namespace", ""), await _body(request))
+            return self._create(resource, request.match_info.get("namespace", ""), await read_body(request))
         if request.query.get("watch") in ("1", "true"):
             return await self._watch(resource, request)
         return self._list(resource, request)
@@ -95,7 +98,7 @@ class Objects:
             self.remove(resource.plural, namespace, name)
             return web.json_response({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
         if request.method == "PUT":
-            found = self.put(resource.plural, namespace, await _body(request)).object
+            found = self.put(resource.plural, namespace, await read_body(request)).object
         return web.json_response(found)
 
     def _create(self, resource: Resource, namespace: str, manifest: Object) -> web.Response:
@@ -184,6 +187,16 @@ class Objects:
             stop.cancel()
 
 
+def _check(plural: str, manifest: Object) -> None:
+    try:
+        if RESOURCES[plural].group:
+            decode(manifest)
+    except fields.Undecodable as error:
+        raise StatusError(400, "BadRequest", str(error)) from None
+    except fields.Unacceptable as error:
+        raise StatusError(422, "Invalid", str(error)) from None
+
+
 def _resource(request: web.Request) -> Resource:
     resource = RESOURCES.get(request.match_info["plural"])
     if resource is None:
@@ -191,7 +204,8 @@ def _resource(request: web.Request) -> Resource:
     return resource
 
 
-async def _body(request: web.Request) -> Object:
+async def read_body(request: web.Request) -> Object:
+    """Return a body that is a JSON object. Raises StatusError 400."""
     try:
         body = await request.json()
     except ValueError:

@@ -13,7 +13,8 @@ import aiohttp
 from tests.apiserver import tokens
 from tests.apiserver.store import RESOURCES, Object
 
-_PLURALS = {resource.kind: resource for resource in RESOURCES.values()}
+REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+_RESOURCES = {resource.kind: resource for resource in RESOURCES.values()}
 
 
 class Cluster:
@@ -23,6 +24,7 @@ class Cluster:
         self.url = url
         self.ca = ca
         self.folder = folder
+        self.applied: list[Object] = []
         self._session = aiohttp.ClientSession(headers={"Authorization": f"Bearer {tokens.ADMIN}"})
         self._tls: ssl.SSLContext | bool = ssl.create_default_context(cafile=ca) if ca else True
 
@@ -41,17 +43,29 @@ class Cluster:
         """Create or replace objects; return the last one as the server stored it."""
         stored: Object = {}
         for manifest in manifests:
-            collection, name = _place(manifest), manifest["metadata"]["name"]
-            status, stored = await self.call("POST", collection, manifest)
+            path = self.path(manifest)
+            status, stored = await self.call("POST", path.rpartition("/")[0], manifest)
             if status == 409:
-                status, stored = await self.call("PUT", f"{collection}/{name}", manifest)
+                status, stored = await self.call("PUT", path, manifest)
             assert status in (200, 201), stored
+            self.applied.append(manifest)
         return stored
 
     async def delete(self, manifest: Object) -> None:
         """Delete the object that a manifest names."""
-        status, answer = await self.call("DELETE", f"{_place(manifest)}/{manifest['metadata']['name']}")
+        status, answer = await self.call("DELETE", self.path(manifest))
         assert status == 200, answer
+
+    async def settled(self) -> None:
+        """Wait until reviews know of everything written before."""
+
+    @staticmethod
+    def path(manifest: Object) -> str:
+        """Return the URL path of an object."""
+        resource = _RESOURCES[manifest["kind"]]
+        prefix = f"/apis/{resource.group}/v1" if resource.group else "/api/v1"
+        namespace = f"/namespaces/{manifest['metadata']['namespace']}" if resource.namespaced else ""
+        return f"{prefix}{namespace}/{resource.plural}/{manifest['metadata']['name']}"
 
     async def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Send one request as the administrator."""
@@ -78,10 +92,3 @@ def write_kubeconfig(file: Path, cluster: dict[str, Any], user: dict[str, Any]) 
     }
     file.write_text(json.dumps(document))
     return file
-
-
-def _place(manifest: Object) -> str:
-    resource = _PLURALS[manifest["kind"]]
-    prefix = f"/apis/{resource.group}/v1" if resource.group else "/api/v1"
-    namespace = f"/namespaces/{manifest['metadata']['namespace']}" if resource.namespaced else ""
-    return f"{prefix}{namespace}/{resource.plural}"

@@ -14,7 +14,7 @@ from aiohttp import web
 from extauthz.review import ResourceAttributes
 from extauthz.subject import Subject
 from tests.apiserver import pki
-from tests.apiserver.api import Objects, StatusError
+from tests.apiserver.api import Objects, StatusError, read_body
 from tests.apiserver.cluster import Cluster
 from tests.apiserver.evaluation import RbacEvaluator
 from tests.apiserver.faults import Fault, Gate, Injected
@@ -26,6 +26,7 @@ from tests.apiserver.tokens import ACCOUNTS, Account
 _VERBS = {"POST": "create", "PUT": "update", "DELETE": "delete"}
 _MASTERS = "system:masters"
 _DELEGATOR: Object = {
+    "apiVersion": f"{RBAC}/v1",
     "kind": "ClusterRole",
     "metadata": {"name": "system:auth-delegator"},
     "rules": [
@@ -105,6 +106,10 @@ class Double(Cluster):
         """Let reviews catch up with every write; return how many they had missed."""
         return self.lagging.settle()
 
+    async def settled(self) -> None:
+        """Let reviews catch up, as `settle` does."""
+        self.settle()
+
     @contextmanager
     def fault(self, path: str, fault: Fault, *, times: float = float("inf")) -> Iterator[Injected]:
         """Let the next `times` requests whose path and query contain `path` meet a fault, within the block."""
@@ -175,14 +180,11 @@ class Double(Cluster):
             )
 
     async def _review(self, request: web.Request) -> web.Response:
-        try:
-            body = await request.json()
-        except ValueError:
-            raise StatusError(400, "BadRequest", "the object provided is unrecognized") from None
+        body = await read_body(request)
         if request.match_info["plural"] == "tokenreviews":
             return web.json_response(token_review(body, self.accounts), status=201)
-        subject, attributes = question(body)
-        answer = answered(body, self.lagging.review(subject, attributes))
+        asked = question(body)
+        answer = answered(body, self.lagging.review(asked.subject, asked.attributes), asked.evaluation_error)
         if self.answers:
             await self.answers.enter()
         return web.json_response(answer, status=201)

@@ -6,18 +6,11 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 from extauthz.review import Attributes, Review
 from extauthz.subject import Subject
+from tests.apiserver.evaluation import RbacEvaluator
 from tests.apiserver.store import Event
-
-
-class Evaluator(Protocol):
-    """Answers by the RBAC objects that it was told of."""
-
-    def follow(self, event: Event) -> None: ...
-    def review(self, subject: Subject, attributes: Attributes) -> Review: ...
 
 
 class Lagging:
@@ -25,7 +18,7 @@ class Lagging:
 
     MANUAL = math.inf
 
-    def __init__(self, evaluator: Evaluator, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, evaluator: RbacEvaluator, clock: Callable[[], float] = time.monotonic) -> None:
         self.lag_seconds = 0.0
         self.clock = clock
         self._evaluator = evaluator

@@ -27,11 +27,11 @@ _MAX_RETRY_AFTER_DIGITS = 5
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the API server said; `retry_after` is in seconds."""
+    """What the API server said; `retry_after` is in seconds, 0 where it gave none."""
 
     status: int
     body: bytes
-    retry_after: float | None = None
+    retry_after: int = 0
 
 
 class Disconnected(Unavailable):
@@ -165,10 +165,10 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
                 yield line
 
 
-def _seconds(retry_after: str) -> float | None:
+def _seconds(retry_after: str) -> int:
     """Read the form that Kubernetes sends, whole seconds; a date is no answer."""
     usable = retry_after.isascii() and retry_after.isdecimal() and len(retry_after) <= _MAX_RETRY_AFTER_DIGITS
-    return float(retry_after) if usable else None
+    return int(retry_after) if usable else 0
 
 
 @contextmanager

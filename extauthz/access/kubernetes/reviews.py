@@ -104,7 +104,7 @@ class KubernetesAuthorizer:
                 with self.breaker.attempt():
                     return await self._exchange(body, deadline)
             except _Again as again:
-                wait = pause * random.uniform(0.5, 1) if again.wait is None else again.wait  # noqa: S311 (jitter)
+                wait = max(pause * random.uniform(0.5, 1), again.wait)  # noqa: S311 (jitter)
                 if asyncio.get_running_loop().time() + wait >= deadline:
                     raise
             self.counts.retried += 1
@@ -120,7 +120,7 @@ class KubernetesAuthorizer:
             try:
                 answer = await self._post(body, deadline)
             except Disconnected as error:
-                raise _Again(None) from error
+                raise _Again(0) from error
         if answer.status == 429 or answer.status >= 500:
             raise _Again(answer.retry_after)
         return answer
@@ -167,14 +167,14 @@ class _Mistake:
 
 
 class _Again(Unavailable):
-    """Asking again may help; `wait` is what the server told, in seconds."""
+    """Asking again may help, after `wait` seconds at the least."""
 
-    def __init__(self, wait: float | None) -> None:
+    def __init__(self, wait: float) -> None:
         self.wait = wait
         super().__init__(
             "authorizer_unavailable",
             "Access cannot be checked: the API server is failing.",
-            retry_after=max(1, math.ceil(wait or 0)),
+            retry_after=max(1, math.ceil(wait)),
         )
 
 
