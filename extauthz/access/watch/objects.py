@@ -71,11 +71,8 @@ class KnownObjects:
             self._generations.raise_for(old + new)
 
     def _tell_deleted(self, key: _Key) -> None:
-        namespace, name = key
         if self._sink:
-            metadata = {"name": name, "namespace": namespace} if namespace else {"name": name}
-            resource = self._resource
-            self._sink.delete({"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata})
+            self._sink.delete(self._resource.kind, *key)
 
 
 def _key(manifest: Manifest) -> _Key:

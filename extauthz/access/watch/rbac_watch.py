@@ -15,12 +15,12 @@ from extauthz.access.kubernetes.connection import Connection
 from extauthz.access.watch.feed import Feed
 from extauthz.access.watch.follower import Follower, State, WatchCounts
 from extauthz.access.watch.objects import KnownObjects
-from extauthz.access.watch.resources import RESOURCES, Sink
+from extauthz.access.watch.resources import RBAC, RESOURCES, Sink
 from extauthz.settings import WatchSettings
 
 
 class RbacWatch:
-    """Watches RBAC and raises generations. `sink` is told every object, before the generations are raised."""
+    """Watches RBAC and raises generations. `sink` is told every RBAC object, before the generations are raised."""
 
     def __init__(
         self,
@@ -38,7 +38,11 @@ class RbacWatch:
         self._followers = [
             Follower(
                 resource.plural,
-                Feed(resource, connection, KnownObjects(resource, generations, sink)),
+                Feed(
+                    resource,
+                    connection,
+                    KnownObjects(resource, generations, sink if resource.api_version == RBAC else None),
+                ),
                 settings,
                 self.counts,
                 settling_seconds=settling_seconds,

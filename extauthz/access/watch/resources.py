@@ -17,10 +17,10 @@ Scopes = tuple[Scope, ...] | None
 
 
 class Sink(Protocol):
-    """Whoever wants the objects themselves. `delete` is given at least kind, name and namespace."""
+    """Whoever wants the RBAC objects themselves, as `extauthz.access.rbac.RbacStore` does."""
 
-    def apply(self, manifest: Manifest) -> None: ...
-    def delete(self, manifest: Manifest) -> None: ...
+    def apply(self, data: Manifest) -> None: ...
+    def delete(self, kind: str, namespace: str, name: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,11 @@ def _subject(subject: Mapping[str, str]) -> Scope | None:
     return (kind, name) if kind in ("User", "Group") else None
 
 
-_RBAC = "rbac.authorization.k8s.io/v1"
+RBAC = "rbac.authorization.k8s.io/v1"
 RESOURCES = (
-    Resource("roles", "Role", _RBAC, _own_namespace),
-    Resource("rolebindings", "RoleBinding", _RBAC, _own_namespace),
-    Resource("clusterroles", "ClusterRole", _RBAC, _everything),
-    Resource("clusterrolebindings", "ClusterRoleBinding", _RBAC, _subjects),
+    Resource("roles", "Role", RBAC, _own_namespace),
+    Resource("rolebindings", "RoleBinding", RBAC, _own_namespace),
+    Resource("clusterroles", "ClusterRole", RBAC, _everything),
+    Resource("clusterrolebindings", "ClusterRoleBinding", RBAC, _subjects),
     Resource("namespaces", "Namespace", "v1", _itself),
 )
