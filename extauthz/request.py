@@ -72,8 +72,8 @@ TOLERABLE = frozenset(
 )
 """The faults that a rule may tolerate, because below its fixed prefix only the prefix decides."""
 
-STATUS = {Fault.TARGET_MISMATCH: 403}
-"""Statuses other than 400. Headers and target that contradict each other are an attack, not a typing error."""
+STATUS = {Fault.METHOD: 403, Fault.TARGET_MISMATCH: 403}
+"""Statuses other than 400: these requests are understood, and never passed on."""
 
 WHOLE_REQUEST = -1
 """The place of a fault that stands in no path segment."""
@@ -213,8 +213,8 @@ def camel_case(name: str) -> str:
 
 
 def snake_case(name: str) -> str:
-    """Return the snake_case name of a protobuf JSON field."""
-    return _CAMEL.sub(r"_\1", name).lower() if not name.islower() else name
+    """Return the snake_case name of a protobuf JSON field; what is no camelCase stays as it is."""
+    return _CAMEL.sub(r"_\1", name).lower() if name[:1].islower() and not name.islower() else name
 
 
 def _header_faults(method: str, target: str, headers: Mapping[str, str]) -> Iterator[tuple[Fault, int]]:

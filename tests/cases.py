@@ -30,7 +30,7 @@ class Named:
     user: str
     groups: tuple[str, ...] = ()
 
-    def authenticate(self, headers: Mapping[str, str]) -> Subject | None | Awaitable[Subject | None]:
+    def authenticate(self, headers: Mapping[str, str]) -> Subject | Awaitable[Subject | None] | None:
         return Subject.authenticated(self.user, self.groups, authenticator="test") if self.user else None
 
 

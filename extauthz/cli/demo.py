@@ -11,7 +11,9 @@ from extauthz.errors import ConfigurationError, Problem
 
 
 def demo(
-    port: Annotated[int, typer.Option(help="Port of gRPC mode; HTTP mode takes the next one. 0 takes free ones.")] = 8080,
+    port: Annotated[
+        int, typer.Option(help="Port of gRPC mode; HTTP mode takes the next one. 0 takes free ones.")
+    ] = 8080,
     verify: Annotated[bool, typer.Option("--verify", help="Try every case, print a table, and stop.")] = False,
     state: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for the demo's key, settings and logs.")

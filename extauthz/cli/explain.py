@@ -35,7 +35,7 @@ class Assumed:
     user: str
     groups: tuple[str, ...]
 
-    def authenticate(self, headers: Mapping[str, str]) -> Subject | None | Awaitable[Subject | None]:
+    def authenticate(self, headers: Mapping[str, str]) -> Subject | Awaitable[Subject | None] | None:
         """Return the named subject, whatever the headers say."""
         return Subject.authenticated(self.user, self.groups, authenticator="command line") if self.user else None
 

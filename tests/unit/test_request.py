@@ -90,7 +90,7 @@ AMBIGUOUS = [
     ("/a b", Fault.UNSAFE_CHARACTER),
     ('/a"b', Fault.UNSAFE_CHARACTER),
     ("/a{b}", Fault.UNSAFE_CHARACTER),
-    ("/∕admin", Fault.RAW_NON_ASCII),
+    ("/\u2215admin", Fault.RAW_NON_ASCII),
     ("/caf\u00e9", Fault.RAW_NON_ASCII),
     ("/a?x=1&x=2", Fault.QUERY_DUPLICATE),
     ("/a?namespace=a&n%61mespace=b", Fault.QUERY_DUPLICATE),
@@ -143,7 +143,9 @@ def test_a_fault_knows_its_segment() -> None:
     assert read(method="GET", target="/a?x=1&x=2", headers={}).faults == ((Fault.QUERY_DUPLICATE, WHOLE_REQUEST),)
 
 
-@pytest.mark.parametrize("method", ["post", "Get", "", "G ET", "GET\n", "CONNECT", "TRACE", "TRACK", "A" * 33, "ＧＥＴ"])
+@pytest.mark.parametrize(
+    "method", ["post", "Get", "", "G ET", "GET\n", "CONNECT", "TRACE", "TRACK", "A" * 33, "\uff27\uff25\uff34"]
+)
 def test_methods_that_are_not_passed_on(method: str) -> None:
     """Methods are case-sensitive, and those that tunnel or mirror are refused."""
     assert faults("/a", method) == {Fault.METHOD}
@@ -166,7 +168,11 @@ def test_a_method_override_is_refused_in_every_spelling(name: str) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["application/x-www-form-urlencoded", "Application/X-WWW-Form-Urlencoded; charset=utf-8", "a/b,application/x-www-form-urlencoded"],
+    [
+        "application/x-www-form-urlencoded",
+        "Application/X-WWW-Form-Urlencoded; charset=utf-8",
+        "a/b,application/x-www-form-urlencoded",
+    ],
 )
 def test_a_form_body_is_refused_where_a_body_counts(kind: str) -> None:
     """KFP turns a form POST into a GET with parameters from the body."""
@@ -214,7 +220,10 @@ def test_camel_case_is_protobufs(snake: str, camel: str) -> None:
     assert camel_case(snake) == camel
 
 
-@pytest.mark.parametrize(("camel", "snake"), [("runId", "run_id"), ("plain", "plain"), ("NameSpace", "name_space")])
+@pytest.mark.parametrize(
+    ("camel", "snake"),
+    [("runId", "run_id"), ("plain", "plain"), ("nameSpace", "name_space"), ("NameSpace", "NameSpace")],
+)
 def test_snake_case_undoes_it(camel: str, snake: str) -> None:
     """Spellings are compared in snake_case."""
     assert snake_case(camel) == snake
@@ -229,7 +238,13 @@ def test_every_fault_has_a_sentence(fault: Fault) -> None:
 
 def test_what_hides_where_a_path_leads_can_never_be_tolerated() -> None:
     """The list of what a rule may relax is a security boundary."""
-    assert not TOLERABLE & {Fault.DOT_SEGMENT, Fault.CONTROL, Fault.INVALID_UTF8, Fault.BACKSLASH, Fault.METHOD_OVERRIDE}
+    assert not TOLERABLE & {
+        Fault.DOT_SEGMENT,
+        Fault.CONTROL,
+        Fault.INVALID_UTF8,
+        Fault.BACKSLASH,
+        Fault.METHOD_OVERRIDE,
+    }
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (DATA / "check-requests").glob("*.json")))
