@@ -13,7 +13,7 @@ from asyncio.subprocess import DEVNULL, Process
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import aiohttp
 
@@ -54,10 +54,11 @@ class Envoy:
     `admin_url` is Envoy's own endpoint. Raises DemoError when it cannot be started.
     """
 
+    _process: Process
+
     def __init__(self, config: EnvoyConfig, folder: Path) -> None:
         self._config = config
         self._folder = folder
-        self._process: Process | None = None
         self.grpc_url = self.http_url = self.admin_url = ""
 
     @property
@@ -66,25 +67,23 @@ class Envoy:
         return self._folder / "envoy.log"
 
     async def __aenter__(self) -> Self:
+        self._process = await self._start()
         try:
-            self._process = await self._start()
             async with asyncio.timeout(START_SECONDS), aiohttp.ClientSession() as client:
                 await self._ready(client, self._process)
         except BaseException as error:
-            await self.__aexit__()
+            await _stop(self._process)
             if isinstance(error, TimeoutError):
                 raise self._failed("did not become ready") from error
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._process:
-            await _stop(self._process)
+        await _stop(self._process)
 
-    async def watch(self) -> None:
+    async def watch(self) -> NoReturn:
         """Wait until Envoy ends by itself, and raise DemoError then."""
-        if self._process:
-            raise self._failed(f"ended with exit code {await self._process.wait()}")
+        raise self._failed(f"ended with exit code {await self._process.wait()}")
 
     async def _start(self) -> Process:
         binary, configuration, address = find_envoy(), self._folder / "envoy.json", self._folder / "envoy.admin"

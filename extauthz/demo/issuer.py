@@ -77,7 +77,7 @@ class Issuer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._runner = web.ServerRunner(web.Server(self._answer, access_log=None), shutdown_timeout=1)
+        self._runner = web.ServerRunner(web.Server(self._answer, access_log=None), shutdown_timeout=0.2)
 
     @property
     def url(self) -> str:

@@ -25,6 +25,8 @@ from extauthz.errors import ExtauthzError
 
 INTERRUPTED = 130
 _HIGHEST_PORT = 65534
+_COLUMNS = ("", "must be", "gRPC", "HTTP", "request", "")
+_PLAIN = "{:<6}{:<9}{:<6}{:<6}{}  {}"
 
 
 async def run(*, port: int = 8080, verify: bool = False, state: Path | None = None) -> int:
@@ -40,8 +42,9 @@ async def run(*, port: int = 8080, verify: bool = False, state: Path | None = No
         async with _interruptible():
             with _folder(state, throwaway=verify) as folder:
                 _refuse_taken(port)
+                console.print("Starting the local mesh ...", style="dim")
                 async with DemoMesh(folder, port=port) as mesh:
-                    return await (_verify(console, mesh) if verify else _show(console, mesh))
+                    return await (verify_all(console, mesh) if verify else show(console, mesh))
     except ExtauthzError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), markup=False)
         return 2
@@ -101,7 +104,8 @@ def _refuse_taken(port: int) -> None:
                 raise DemoError(f"Port {candidate} {why}: choose another with --port.") from error
 
 
-async def _show(console: Console, mesh: DemoMesh) -> int:
+async def show(console: Console, mesh: DemoMesh) -> int:
+    """Say what to try, then serve. Raises DemoError when Envoy ends by itself."""
     variables = _write_tokens(mesh)
     console.print("Ready: a real Envoy asks extauthz about every request.", style="bold green")
     for label, value in {
@@ -119,7 +123,6 @@ async def _show(console: Console, mesh: DemoMesh) -> int:
         console.print(scenario.curl(case, mesh.urls["grpc"]), markup=False)
     console.print("\nCtrl-C stops everything.", style="bold")
     await mesh.envoy.watch()
-    return 0
 
 
 def _write_tokens(mesh: DemoMesh) -> Path:
@@ -131,7 +134,8 @@ def _write_tokens(mesh: DemoMesh) -> Path:
     return file
 
 
-async def _verify(console: Console, mesh: DemoMesh) -> int:
+async def verify_all(console: Console, mesh: DemoMesh) -> int:
+    """Try every case in both modes and print how it went. Returns 0 only if all hold."""
     async with aiohttp.ClientSession() as client:
         results = await scenario.verify(client, mesh)
     _report(console, results)
@@ -139,16 +143,16 @@ async def _verify(console: Console, mesh: DemoMesh) -> int:
 
 
 def _report(console: Console, results: Sequence[Result]) -> None:
-    """Print one row per case: a table on a terminal, lines separated by tabs elsewhere."""
+    """Print one row per case: a table on a terminal, plain columns elsewhere."""
     rows = [_row([result for result in results if result.case is case]) for case in CASES]
     if console.is_terminal:
-        table = Table("", "must be", "gRPC", "HTTP", "request", "", box=None)
+        table = Table(*_COLUMNS, box=None)
         for row in rows:
             table.add_row(*row, style=None if row[0] == "ok" else "bold red")
         console.print(table, soft_wrap=False)
     else:
-        for row in rows:
-            console.print("\t".join(row).rstrip(), markup=False)
+        for row in (_COLUMNS, *rows):
+            console.print(_PLAIN.format(*row).rstrip(), markup=False)
     held = sum(result.holds for result in results)
     console.print(f"{held} of {len(results)} hold.", style="bold green" if held == len(results) else "bold red")
 

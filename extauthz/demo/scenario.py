@@ -98,6 +98,7 @@ CASES = (
     Case("erin may not: a notebook is a shell", "erin", "GET", _NOTEBOOK, 403),
     Case("alice reads an artifact of her team", "alice", "GET", _artifact("team-a", "team-a"), 200),
     Case("bob may not read it", "bob", "GET", _artifact("team-a", "team-a"), 403),
+    Case("alice may not pass off team-b's artifact as hers", "alice", "GET", _artifact("team-b", "team-a"), 403),
     *(Case(f"frank audits team-{team}", "frank", "GET", _runs(team), 200) for team in "abc"),
     *(Case(f"the administrator sees team-{team}", "admin", "GET", _runs(team), 200) for team in "abc"),
     Case("a route that no rule names", "admin", "GET", "/pipeline/apis/v9/runs?namespace=team-a", 403),

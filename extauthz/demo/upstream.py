@@ -29,7 +29,7 @@ class Upstream:
     def __init__(self) -> None:
         self.received = 0
         self.port = 0
-        self._runner = web.ServerRunner(web.Server(self._answer, access_log=None), shutdown_timeout=1)
+        self._runner = web.ServerRunner(web.Server(self._answer, access_log=None), shutdown_timeout=0.2)
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
@@ -69,6 +69,6 @@ async def _websocket(request: web.BaseRequest, echo: dict[str, Any]) -> web.WebS
     async for message in socket:
         if message.type is WSMsgType.TEXT:
             await socket.send_str(message.data)
-        elif message.type is WSMsgType.BINARY:
+        else:
             await socket.send_bytes(message.data)
     return socket

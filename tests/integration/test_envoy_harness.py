@@ -183,9 +183,7 @@ def _is_running(pid: int) -> bool:
 
 
 def _pid(envoy: Envoy) -> int:
-    process = envoy._process
-    assert process is not None
-    return process.pid
+    return envoy._process.pid
 
 
 async def test_envoy_is_gone_after_the_context(tmp_path: Path) -> None:
