@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
 
 from extauthz.errors import ConfigurationError, Problem
 
@@ -54,11 +56,7 @@ class Document:
 
     def position(self, location: Location) -> tuple[int, int]:
         """Return line and column of a place, or of the nearest known place above it."""
-        known: Location = ()
-        for part in location:
-            if (*known, part) in self.positions:
-                known = (*known, part)
-        return self.positions.get(known, (1, 1))
+        return self.positions.get(self._known(location), (1, 1))
 
     def problem(self, location: Location, message: str, hint: str = "") -> Problem:
         """Describe what is wrong at a place in this document."""
@@ -70,51 +68,63 @@ class Document:
         if not isinstance(self.data, dict):
             raise ConfigurationError(self.problem((), f"expected a mapping, found {_kind(self.data)}"))
         try:
-            return model.model_validate(self.data)
+            return model.model_validate(self.data, by_alias=True, by_name=False)
         except ValidationError as error:
             raise ConfigurationError(*self._problems(error, model)) from None
 
     def _problems(self, error: ValidationError, model: type[BaseModel]) -> Iterator[Problem]:
-        for item in error.errors(include_url=False):
-            location, message, hint = item["loc"], item["msg"], ""
-            if item["type"] == "extra_forbidden":
-                key = str(location[-1])
-                message = f"unknown key {key!r}"
-                near = difflib.get_close_matches(key, _keys(model), n=1)
-                hint = f"did you mean {near[0]!r}?" if near else ""
-            elif item["type"] == "missing":
-                message = f"required key {location[-1]!r} is missing"
-            elif item["type"] == "value_error":
-                message = str(item["ctx"]["error"])
-            elif location:
-                message = f"{location[-1]}: {message}"
-            yield self.problem(location, message, hint)
+        items = error.errors(include_url=False)
+        places = [self._known(item["loc"]) for item in items]
+        for item, place in zip(items, places, strict=True):
+            # Each branch of a union complains; the branch that got furthest knows best.
+            in_branch = len(place) < len(item["loc"]) and item["type"] != "missing"
+            if not (in_branch and any(other[: len(place)] == place != other for other in places)):
+                yield self.problem(place, *_explain(item, _label(place), model))
+
+    def _known(self, location: Location) -> Location:
+        """The location without what pydantic adds to it, such as the branches of unions."""
+        known: Location = ()
+        for part in location:
+            if (*known, part) in self.positions:
+                known = (*known, part)
+        return known
+
+
+def near(word: str, names: Iterable[str]) -> str:
+    """Return a hint at the name that was probably meant, or an empty text."""
+    folded = {name.lower(): name for name in names}
+    found = difflib.get_close_matches(word.lower(), folded, n=1)
+    return f"did you mean {folded[found[0]]!r}?" if found else ""
 
 
 def read(file: Path) -> list[Document]:
-    """Read every YAML document of a file. Raises ConfigurationError."""
+    """Read every YAML document of a file; there is at least one. Raises ConfigurationError."""
     try:
-        content = file.read_bytes()
+        with file.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigurationError(Problem(f"cannot be read: {error.strerror}", file)) from error
     return parse(content, file)
 
 
 def parse(content: bytes, file: Path) -> list[Document]:
-    """Parse YAML bytes that came from `file`. Raises ConfigurationError."""
+    """Parse YAML bytes that came from `file`; there is at least one document. Raises ConfigurationError."""
     if len(content) > MAX_BYTES:
         raise ConfigurationError(Problem(f"larger than {MAX_BYTES} bytes", file))
     try:
-        text = content.decode("utf-8")
-        return list(_Composer(file).documents(text))
+        documents = list(_Composer(file).documents(content.decode("utf-8")))
     except UnicodeDecodeError as error:
-        raise ConfigurationError(Problem(f"not UTF-8 at byte {error.start}", file)) from error
+        raise ConfigurationError(Problem("not UTF-8", file, *_place(content, error.start))) from error
+    except yaml.reader.ReaderError as error:
+        message = f"control character U+{int(error.character):04X}"
+        raise ConfigurationError(Problem(message, file, *_place(content, error.position))) from error
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise ConfigurationError(Problem(f"not valid YAML: {error.problem}", file, line, column)) from error
-    except yaml.YAMLError as error:
-        raise ConfigurationError(Problem(f"not valid YAML: {error}", file)) from error
+        mark = error.problem_mark
+        place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        raise ConfigurationError(Problem(f"not valid YAML: {error.problem}", file, *place)) from error
+    if not documents:
+        raise ConfigurationError(Problem("the file holds no YAML document", file))
+    return documents
 
 
 class _Composer:
@@ -155,7 +165,7 @@ class _Composer:
     def _mapping(self, events: Iterator[Any], location: Location) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         while not isinstance(event := next(events), yaml.MappingEndEvent):
-            if not isinstance(event, yaml.ScalarEvent) or event.anchor:
+            if not isinstance(event, yaml.ScalarEvent) or event.anchor or event.tag:
                 raise self._refuse(event, "a key must be plain text")
             key = event.value
             if key in mapping:
@@ -179,15 +189,45 @@ def _scalar(text: str) -> Any:
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
+def _place(content: bytes, offset: int) -> tuple[int, int]:
+    """Line and column of a byte."""
+    before = content[:offset]
+    return before.count(b"\n") + 1, len(before.rpartition(b"\n")[2].decode("utf-8", "replace")) + 1
+
+
 def _kind(data: Any) -> str:
-    names = {dict: "a mapping", list: "a list", str: "text", type(None): "nothing"}
-    return names.get(type(data), f"a {type(data).__name__}")
+    names = {list: "a list", str: "text", bool: "true or false", type(None): "nothing"}
+    return names.get(type(data), "a number")
 
 
-def _keys(model: type[BaseModel]) -> set[str]:
+def _label(place: Location) -> str:
+    """The key that a problem is about, with its index where it is an item."""
+    names = [part for part in place if isinstance(part, str)]
+    index = f"[{place[-1]}]" if place and isinstance(place[-1], int) else ""
+    return f"{names[-1]}{index}: " if names else ""
+
+
+def _explain(item: ErrorDetails, label: str, model: type[BaseModel]) -> tuple[str, str]:
+    """The message and the hint of one validation error."""
+    kind, given = item["type"], item["input"]
+    if kind == "extra_forbidden":
+        key = str(item["loc"][-1])
+        return f"unknown key {key!r}", near(key, _keys(model))
+    if kind == "missing":
+        return f"required key {item['loc'][-1]!r} is missing", ""
+    if kind == "value_error":
+        return str(item["ctx"]["error"]), ""
+    hint = ""
+    if kind == "string_type" and isinstance(given, int | float):
+        hint = "put it in quotes"
+    elif kind in ("literal_error", "enum") and isinstance(given, str):
+        hint = near(given, re.findall(r"'([^']+)'", item["ctx"]["expected"]))
+    return label + item["msg"], hint
+
+
+@cache
+def _keys(model: type[BaseModel]) -> frozenset[str]:
     """Every key that the model or a model below it knows."""
-    names: set[str] = set()
     definitions = model.model_json_schema(by_alias=True)
-    for schema in (definitions, *definitions.get("$defs", {}).values()):
-        names.update(schema.get("properties", {}))
-    return names
+    schemas = (definitions, *definitions.get("$defs", {}).values())
+    return frozenset(name for schema in schemas for name in schema.get("properties", {}))
