@@ -12,11 +12,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from extauthz import policy
-from extauthz.access import rbac
+from extauthz.access import authority
+from extauthz.access.authority import Authority
 from extauthz.edge.admin import AdminEdge
 from extauthz.edge.grpc import GrpcEdge
 from extauthz.edge.http import HttpEdge
-from extauthz.gateway import Authorizer, Gateway
+from extauthz.gateway import Gateway
 from extauthz.identity import JwtAuthenticator
 from extauthz.lookup.artifact import namespace_of_key
 from extauthz.policy import Policy
@@ -36,9 +37,9 @@ def load_policy(settings: Settings) -> Policy:
     return policy.load([settings.resolve(path) for path in settings.policy.paths], KEYS)
 
 
-def load_authorizer(settings: Settings) -> Authorizer:
-    """Build the authorizer that settings name. Raises ConfigurationError."""
-    return rbac.RbacAuthorizer(rbac.load([settings.resolve(path) for path in settings.access.rbac.manifests]))
+def load_authority(settings: Settings) -> Authority:
+    """Build the authority that settings name. Raises ConfigurationError."""
+    return authority.of(settings.access, settings.resolve)
 
 
 class Service:
@@ -48,10 +49,11 @@ class Service:
         """Load everything that can be wrong. Raises ConfigurationError."""
         self.settings = settings
         self.authenticator = JwtAuthenticator(settings.identity, resolve=settings.resolve)
+        self.authority = load_authority(settings)
         self.gateway = Gateway(
             policy=load_policy(settings),
             authenticator=self.authenticator,
-            authorizer=load_authorizer(settings),
+            authorizer=self.authority,
             response=settings.response,
         )
         limit = settings.body.max_request_bytes
@@ -84,18 +86,20 @@ class Service:
 
     def blockers(self) -> list[str]:
         """Say why no check can be answered, in sentences; empty when ready."""
-        return ["stopping"] if self._stopping else self.authenticator.problems()
+        return ["stopping"] if self._stopping else [*self.authenticator.problems(), *self.authority.blockers()]
 
     def warnings(self) -> list[str]:
         """Say what is wrong while the last good state serves."""
         found = [self._watch.problem] if self._watch.problem else []
-        return found + [str(warning) for warning in self.gateway.policy.warnings]
+        found += (str(warning) for warning in self.gateway.policy.warnings)
+        return found + self.authority.warnings()
 
     async def start(self) -> None:
         """Start the background work, then listen. Raises ConfigurationError when an address is taken."""
         for warning in self.gateway.policy.warnings:
             _logger.warning("%s", warning)
         await self.authenticator.start()
+        await self.authority.start()
         self._tasks.append(asyncio.create_task(_keep_running("policy watch", self._watch.run)))
         await self._admin.start()
         if self._grpc:
@@ -114,6 +118,7 @@ class Service:
         if self._http:
             await self._http.stop(grace)
         await self._admin.stop()
+        await self.authority.stop()
         await self.authenticator.stop()
         for task in self._tasks:
             task.cancel()

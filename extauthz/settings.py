@@ -185,6 +185,10 @@ class KubernetesAuthorizer(Model):
     """How many more may wait; further ones are refused with 503 at once. One user can take a quarter of these."""
     max_reviews_per_user: Annotated[int, Field(ge=1)] = 16
     """How many reviews of one user are asked at once, so that no user can hold up the others."""
+    cache: ReviewCacheSettings = Field(default_factory=ReviewCacheSettings)
+    """How long answers are believed."""
+    watch: WatchSettings = Field(default_factory=WatchSettings)
+    """How changes of rights are seen."""
 
     @model_validator(mode="after")
     def _nobody_takes_all(self) -> KubernetesAuthorizer:

@@ -14,12 +14,12 @@ import typer
 
 from extauthz.decision import Decision
 from extauthz.errors import ConfigurationError, Problem, Refused
-from extauthz.gateway import Authenticator, Authorizer, Gateway, failed
+from extauthz.gateway import Authenticator, Gateway, failed
 from extauthz.identity import JwtAuthenticator
 from extauthz.policy import Missing
 from extauthz.request import EMPTY_BODY, Body, Request, read
 from extauthz.review import NonResourceAttributes, Review
-from extauthz.service import load_authorizer, load_policy
+from extauthz.service import load_authority, load_policy
 from extauthz.settings import Settings
 from extauthz.subject import Subject
 
@@ -46,18 +46,19 @@ class Session:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.policy = load_policy(settings)
-        self.authorizer: Authorizer = load_authorizer(settings)
+        self.authority = load_authority(settings)
         self.jwt = JwtAuthenticator(settings.identity, resolve=settings.resolve)
         self.max_body_bytes = settings.body.max_request_bytes
 
     @contextlib.asynccontextmanager
-    async def tokens(self) -> AsyncIterator[None]:
-        """Have the issuers' keys at hand while tokens are to be verified."""
-        await self.jwt.start()
-        try:
+    async def open(self) -> AsyncIterator[None]:
+        """Have the issuers' keys and the authority at hand."""
+        async with contextlib.AsyncExitStack() as stack:
+            await self.jwt.start()
+            stack.push_async_callback(self.jwt.stop)
+            await self.authority.start()
+            stack.push_async_callback(self.authority.stop)
             yield
-        finally:
-            await self.jwt.stop()
 
     async def decide(self, asked: Asked, subject: tuple[str, list[str]] | None) -> Decision:
         """Decide one request, for a named subject or for the one that its headers prove."""
@@ -67,7 +68,7 @@ class Session:
         gateway = Gateway(
             policy=self.policy,
             authenticator=authenticator,
-            authorizer=self.authorizer,
+            authorizer=self.authority,
             response=self.settings.response,
         )
         decision = gateway.decide(asked)
@@ -90,7 +91,7 @@ class Session:
 
 async def run_one(session: Session, asked: Asked, subject: tuple[str, list[str]] | None, output: str) -> int:
     """Decide and print one request; return the exit code."""
-    async with session.tokens():
+    async with session.open():
         decision = await session.decide(asked, subject)
     explained = session.explain(asked, decision)
     typer.echo(json.dumps(explained) if output == "json" else "\n".join(_text(explained, decision)))
@@ -100,7 +101,7 @@ async def run_one(session: Session, asked: Asked, subject: tuple[str, list[str]]
 async def run_batch(session: Session, file: Path) -> int:
     """Decide one request per line, in order; return the exit code."""
     bad = 0
-    async with session.tokens():
+    async with session.open():
         with _opened(file) as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip():

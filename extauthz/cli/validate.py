@@ -43,7 +43,7 @@ def validate(
 def _examine(paths: list[Path]) -> tuple[list[Problem], list[Problem], str]:
     from extauthz import policy, settings
     from extauthz.policy.loader import files
-    from extauthz.service import KEYS, load_authorizer, load_policy
+    from extauthz.service import KEYS, load_authority, load_policy
 
     errors: list[Problem] = []
     warnings: list[Problem] = []
@@ -61,7 +61,7 @@ def _examine(paths: list[Path]) -> tuple[list[Problem], list[Problem], str]:
                 continue
             loaded = settings.load(file)
             warnings += load_policy(loaded).warnings
-            load_authorizer(loaded)
+            load_authority(loaded)
         except ConfigurationError as error:
             errors += error.problems
     rules = 0

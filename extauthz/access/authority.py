@@ -1,0 +1,162 @@
+"""Who has the last word on rights, with its whole life: the embedded evaluator or a cluster.
+
+An authority answers reviews, starts and stops, and says in sentences why it cannot answer
+(`blockers`) and what is wrong while it still answers (`warnings`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Protocol
+
+from extauthz import settings
+from extauthz.access import rbac
+from extauthz.errors import Refused, Unavailable
+from extauthz.review import Attributes, NonResourceAttributes, Review
+from extauthz.subject import Subject
+
+PROBE_SECONDS = 1.0
+"""The pause between two first reviews while the API server does not answer."""
+
+_PROBE = (Subject.authenticated("extauthz:probe"), NonResourceAttributes("get", "/extauthz-probe"))
+
+_logger = logging.getLogger(__name__)
+
+
+class Authority(Protocol):
+    """Whoever decides on rights."""
+
+    def review(self, subject: Subject, attributes: Attributes) -> Review | Awaitable[Review]:
+        """Return the review, or an awaitable of it. Raises Unavailable."""
+        ...
+
+    async def start(self) -> None:
+        """Get ready to answer. Raises ConfigurationError."""
+        ...
+
+    async def stop(self) -> None:
+        """Answer whoever still waits, then release everything."""
+        ...
+
+    def blockers(self) -> list[str]:
+        """Say why no review can be answered."""
+        ...
+
+    def warnings(self) -> list[str]:
+        """Say what is wrong while reviews are answered."""
+        ...
+
+
+def of(access: settings.Access, resolve: Callable[[Path], Path]) -> Authority:
+    """Build the authority that settings name. Raises ConfigurationError."""
+    if access.rbac is not None:
+        return Embedded([resolve(path) for path in access.rbac.manifests])
+    cluster = access.kubernetes or settings.KubernetesAuthorizer()
+    return Cluster(cluster, kubeconfig=resolve(cluster.kubeconfig) if cluster.kubeconfig else None)
+
+
+class Embedded:
+    """RBAC manifests, evaluated in the process."""
+
+    def __init__(self, manifests: list[Path]) -> None:
+        self.review = rbac.RbacAuthorizer(rbac.load(manifests)).review
+
+    async def start(self) -> None:
+        """Nothing is to be started."""
+
+    async def stop(self) -> None:
+        """Nothing is to be stopped."""
+
+    def blockers(self) -> list[str]:
+        """Manifests that loaded can always answer."""
+        return []
+
+    def warnings(self) -> list[str]:
+        """Manifests that loaded have nothing to say."""
+        return []
+
+
+class Cluster:
+    """An API server, behind a cache that the RBAC watch keeps honest."""
+
+    def __init__(self, limits: settings.KubernetesAuthorizer, *, kubeconfig: Path | None) -> None:
+        self._limits = limits
+        self._kubeconfig = kubeconfig
+        self._stack = contextlib.AsyncExitStack()
+        self._answered = ""
+        self._started = False
+
+    async def start(self) -> None:
+        """Connect, watch, and try one review in the background. Raises ConfigurationError."""
+        # These bring the kubernetes package, which the embedded evaluator does without.
+        from extauthz.access.cache import CachedAuthorizer
+        from extauthz.access.generations import Generations
+        from extauthz.access.kubernetes.connection import Connection
+        from extauthz.access.kubernetes.reviews import KubernetesAuthorizer
+        from extauthz.access.watch import RbacWatch
+
+        limits = self._limits
+        connection = await Connection.open(
+            kubeconfig=self._kubeconfig,
+            context=limits.context,
+            max_connections=limits.max_concurrent_reviews + _WATCH_CONNECTIONS,
+        )
+        self._stack.push_async_callback(connection.close)
+        generations = Generations()
+        self.reviews = KubernetesAuthorizer(connection, limits)
+        self.cached = CachedAuthorizer(self.reviews, limits.cache, generations)
+        self.watch = RbacWatch(connection, limits.watch, generations, settling_seconds=limits.cache.settling_seconds)
+        self.watch.start()
+        self._stack.push_async_callback(self.watch.close)
+        self._stack.push_async_callback(self.cached.close)
+        probe = asyncio.create_task(self._probe(), name="first review")
+        self._stack.push_async_callback(_cancelled, probe)
+        self._started = True
+
+    async def stop(self) -> None:
+        """Answer whoever still waits, then close all connections."""
+        self._started = False
+        await self._stack.aclose()
+
+    def review(self, subject: Subject, attributes: Attributes) -> Review | Awaitable[Review]:
+        """Return the kept review, or ask. Raises Unavailable."""
+        if not self._started:
+            raise Unavailable("authorizer_stopped", "No reviews are asked now.")
+        return self.cached.review(subject, attributes)
+
+    def blockers(self) -> list[str]:
+        """Say why no review was ever answered."""
+        if not self._started:
+            return ["the API server is not connected"]
+        return [self._answered] if self._answered else []
+
+    def warnings(self) -> list[str]:
+        """Say what the API server refuses, and which changes the watch does not see."""
+        return [*self.reviews.problems(), *self.watch.problems()] if self._started else []
+
+    async def _probe(self) -> None:
+        """Ask until there is a first answer, since only then is the service of use."""
+        self._answered = "the API server has not answered a review yet"
+        while True:
+            try:
+                await self.reviews.review(*_PROBE)
+            except (Unavailable, Refused) as error:
+                self._answered = f"the API server has not answered a review yet: {error.message}"
+                await asyncio.sleep(PROBE_SECONDS)
+            else:
+                self._answered = ""
+                _logger.info("the API server answers reviews")
+                return
+
+
+_WATCH_CONNECTIONS = 10
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
