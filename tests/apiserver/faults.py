@@ -18,6 +18,8 @@ class Gate:
 
     def __init__(self) -> None:
         self.arrived = 0
+        self.abandoned = asyncio.Event()
+        """Set when somebody was broken off while waiting: the client closed its connection."""
         self._open = asyncio.Event()
         self._came = asyncio.Condition()
 
@@ -26,7 +28,11 @@ class Gate:
         async with self._came:
             self.arrived += 1
             self._came.notify_all()
-        await self._open.wait()
+        try:
+            await self._open.wait()
+        except asyncio.CancelledError:
+            self.abandoned.set()
+            raise
 
     async def reached(self, count: int = 1) -> None:
         """Wait until so many have come in all."""

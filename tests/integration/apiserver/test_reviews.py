@@ -186,8 +186,9 @@ async def test_hanging_server_is_bounded(server: Double, connection: Connection)
     """A server that does not answer costs the deadline, and its connection is closed (sar-010)."""
     gate = Gate()
     with server.fault(REVIEWS, hold(gate)):
-        kubernetes = authorizer(connection, timeout_seconds=0.05)
+        kubernetes = authorizer(connection, timeout_seconds=0.5)
         assert await reason_of(kubernetes) == "authorizer_timeout"
+        await gate.abandoned.wait()
     assert kubernetes.limiter.running == 0
     assert (await authorizer(connection).review(ALICE, PODS)).allowed
 
@@ -356,6 +357,7 @@ async def test_cancelled_review_frees_its_slot(server: Double, connection: Conne
         await gate.reached()
         review.cancel()
         await asyncio.wait([review])
+        await gate.abandoned.wait()
     assert review.cancelled()
     assert kubernetes.limiter.running == 0
     assert (await kubernetes.review(ALICE, PODS)).allowed
