@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import functools
+import gzip
 import json
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -106,7 +108,7 @@ class Issuer:
         return json.dumps({"keys": [key.jwk() for key in self.keys]}).encode()
 
 
-Fault = Literal["error", "garbage", "huge", "redirect", "slow", "empty"]
+Fault = Literal["error", "garbage", "huge", "redirect", "slow", "empty", "compressed"]
 
 
 class KeyServer:
@@ -115,8 +117,9 @@ class KeyServer:
     With `fault = "slow"` a request sets `arrived` and is answered once `release` is set.
     """
 
-    def __init__(self, issuer: Issuer) -> None:
+    def __init__(self, issuer: Issuer, tls: ssl.SSLContext | None = None) -> None:
         self.issuer = issuer
+        self._tls = tls
         self.fault: Fault | None = None
         self.fetches = 0
         self.arrived = asyncio.Event()
@@ -140,7 +143,7 @@ class KeyServer:
 
     async def up(self) -> None:
         """Listen, on the same port as before."""
-        self._site = web.TCPSite(self._runner, "127.0.0.1", self._port)
+        self._site = web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self._tls)
         await self._site.start()
         self._port = self._runner.addresses[0][1]
 
@@ -151,7 +154,7 @@ class KeyServer:
     @property
     def url(self) -> str:
         """The address of the server, without a path."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
 
     async def _jwks(self, _: web.Request) -> web.StreamResponse:
         self.fetches += 1
@@ -169,6 +172,7 @@ class KeyServer:
             "garbage": web.Response(body=b"<html>\xff"),
             "huge": web.Response(body=b" " * (1024 * 1024) + self.issuer.jwks()),
             "empty": web.Response(body=b'{"keys": []}'),
+            "compressed": web.Response(body=gzip.compress(self.issuer.jwks()), headers={"content-encoding": "gzip"}),
         }
         return answers.get(self.fault or "")
 

@@ -15,6 +15,7 @@ from extauthz.errors import CredentialError, Unavailable
 from extauthz.identity import JwtAuthenticator
 from extauthz.settings import Identity
 from extauthz.subject import Subject
+from tests.apiserver import pki
 from tests.issuer import ABSENT, Clock, Fault, Issuer, KeyServer, Pauses, bearer, ec_key, rsa_key, segment
 
 
@@ -141,7 +142,7 @@ async def test_jwks_001_after_the_cooldown_one_more(world: World) -> None:
         world.monotonic.now += 10
 
 
-@pytest.mark.parametrize("fault", ["error", "garbage", "huge", "redirect", "empty"])
+@pytest.mark.parametrize("fault", ["error", "garbage", "huge", "redirect", "empty", "compressed"])
 async def test_jwks_002_good_keys_survive_a_bad_fetch(world: World, fault: Fault) -> None:
     """A fetch that fails in any way leaves the last good keys in place."""
     await world.begin()
@@ -269,6 +270,7 @@ async def test_a_slow_issuer_is_given_up(server: KeyServer) -> None:
         ("error", "/jwks answered 500"),
         ("redirect", "/jwks answered 302"),
         ("garbage", "not a JSON Web Key Set"),
+        ("compressed", "not a JSON Web Key Set"),
         ("huge", "larger than 1048576 bytes"),
         ("empty", "none of 0 keys can be used"),
     ],
@@ -343,6 +345,42 @@ async def test_key_files_that_cannot_be_used(server: KeyServer, tmp_path: Path) 
         assert "larger than" in world.authenticator.problems()[0]
 
 
+@pytest.fixture
+async def tls_server(tmp_path: Path) -> AsyncIterator[KeyServer]:
+    """A server whose certificate only `pki/ca.crt` vouches for, and whose issuer has its https name."""
+    async with KeyServer(Issuer(), pki.create(tmp_path / "pki").server_context()) as server:
+        server.issuer.name = server.url
+        yield server
+
+
+async def test_a_private_authority(tls_server: KeyServer, tmp_path: Path) -> None:
+    """Over TLS, the CA file decides whose server is believed."""
+    async with opened(tls_server, discovery=True, ca_file=str(tmp_path / "pki" / "ca.crt")) as world:
+        assert await world.outcome() == "alice"
+    async with opened(tls_server, discovery=True) as world:
+        assert await world.outcome() == "keys_unavailable"
+        assert "CERTIFICATE_VERIFY_FAILED" in world.authenticator.problems()[0]
+    other = pki.create(tmp_path / "other")
+    async with opened(tls_server, discovery=True, ca_file=str(other.ca)) as world:
+        assert await world.outcome() == "keys_unavailable"
+
+
+async def test_discovery_does_not_leave_tls(tls_server: KeyServer, server: KeyServer, tmp_path: Path) -> None:
+    """An issuer with an https name cannot have its keys fetched in the clear."""
+    tls_server.discovery = {"jwks_uri": f"{server.url}/jwks"}
+    async with opened(tls_server, discovery=True, ca_file=str(tmp_path / "pki" / "ca.crt")) as world:
+        assert await world.outcome() == "keys_unavailable"
+        assert "jwks_uri must start with https://" in world.authenticator.problems()[0]
+        assert server.fetches == 0
+
+
+async def test_the_environments_proxy_is_not_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxy variables do not decide where keys come from."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    assert await world.outcome() == "alice"
+
+
 async def test_an_unusable_ca_file(server: KeyServer, tmp_path: Path) -> None:
     """A CA file that cannot be read fails the fetch and nothing else."""
     async with opened(server, ca_file=str(tmp_path / "ca.pem")) as world:
@@ -380,8 +418,10 @@ async def test_an_unforeseen_error_is_only_a_failed_fetch(caplog: pytest.LogCapt
 async def test_stopping_ends_the_wait(world: World) -> None:
     """Stopping while a token waits for keys refuses it and starts no other fetch."""
     world.server.fault = "slow"
-    waiting = asyncio.ensure_future(world.outcome())
+    await world.authenticator.start()
     await world.server.arrived.wait()
+    waiting = asyncio.ensure_future(world.outcome())
+    await asyncio.sleep(0)  # the wait has begun
     await world.authenticator.stop()
     assert await waiting == "keys_unavailable"
     assert world.server.fetches == 1
