@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
+from aiohttp.http import HttpProcessingError
 
 from extauthz.access.kubernetes.credentials import Credentials, find
 from extauthz.errors import Unavailable
@@ -182,5 +183,5 @@ def _translated() -> Iterator[None]:
         raise Untrusted("apiserver_untrusted", "the API server's certificate is not trusted") from error
     except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as error:
         raise Disconnected("apiserver_unreachable", "the connection to the API server failed") from error
-    except (aiohttp.ClientError, ValueError) as error:
+    except (aiohttp.ClientError, HttpProcessingError, ValueError) as error:
         raise Unavailable("apiserver_bad_answer", "the API server's answer could not be read") from error

@@ -80,6 +80,11 @@ class Credentials:
         """Note that the API server answered 401: what is held in memory may be outdated."""
         self._rejected = True
 
+    async def refreshed(self) -> None:
+        """Wait for a refresh that is under way, whatever comes of it."""
+        if self._refreshing:
+            await asyncio.wait([self._refreshing])
+
     async def close(self) -> None:
         """Stop a refresh that is under way."""
         if task := self._refreshing:
