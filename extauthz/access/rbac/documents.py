@@ -1,7 +1,8 @@
 """Manifest files as plain data: YAML as kubectl understands it, or JSON.
 
 Other than our own strict files, manifests may use anchors, aliases and merge keys, and
-plain scalars follow YAML 1.1 as kubectl's parser has them (`yes` and `on` are booleans).
+plain scalars follow YAML 1.1 as kubectl's parser has them (`yes` and `on` are booleans),
+but for a lone `y` or `n`, which most writers of YAML mean as text.
 Duplicate names, tags, and files that are huge, nested too deep or blown up by aliases are
 refused. Objects read from YAML know their line.
 """
@@ -37,8 +38,8 @@ _WORDS: dict[str, bool | None] = {
     "": None,
     "~": None,
     **dict.fromkeys(("null", "Null", "NULL")),
-    **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
-    **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
+    **dict.fromkeys(("yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
+    **dict.fromkeys(("no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
 }
 _STRING_TAGS = frozenset({"!", "tag:yaml.org,2002:str"})
 _COLLECTION_TAGS = frozenset({None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})

@@ -121,6 +121,6 @@ def _typed(item: Object, kind: str, version: str) -> Object:
 
 def _name(data: Object) -> str:
     metadata = data.get("metadata")
-    if not isinstance(metadata, dict):
-        return "without metadata"
-    return "/".join(str(metadata[part]) for part in ("namespace", "name") if metadata.get(part))
+    known = metadata if isinstance(metadata, dict) else {}
+    parts = [known.get("namespace"), known.get("name")]
+    return "/".join(part for part in parts if isinstance(part, str)) or "without a name"
