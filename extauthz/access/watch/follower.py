@@ -57,7 +57,7 @@ class WatchCounts:
 
 
 class Follower:
-    """Follows one resource. `changed` is called after every event and every change of `state`."""
+    """Follows one resource. `changed` is called after every event, connect and change of `state`."""
 
     def __init__(
         self,
@@ -125,6 +125,7 @@ class Follower:
             self._list()
         elif self.state is State.SYNCED:
             self._cancel_timer()
+            self._changed()
         else:
             self._become(State.BEHIND, "catching up")
             self._after(self._settling_seconds, State.SYNCED)

@@ -78,7 +78,7 @@ class RbacWatch:
         self._generations.watched = False
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait until `condition` holds; it is looked at after every event and state change."""
+        """Wait until `condition` holds; it is looked at after every event, connect and state change."""
         while not condition():
             await self._pulse.wait()
 
