@@ -19,7 +19,7 @@ IN_TEAM_A = ResourceAttributes("list", resource="pods", namespace="team-a")
 IN_TEAM_B = ResourceAttributes("list", resource="pods", namespace="team-b")
 EVERYWHERE = ResourceAttributes("list", resource="pods")
 VERSION = NonResourceAttributes("get", "/version")
-ALL = {IN_TEAM_A, IN_TEAM_B, EVERYWHERE, VERSION}
+ALL: set[Attributes] = {IN_TEAM_A, IN_TEAM_B, EVERYWHERE, VERSION}
 
 
 class Copy:
