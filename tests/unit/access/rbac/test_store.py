@@ -33,6 +33,13 @@ def test_a_deleted_binding_grants_nothing() -> None:
     assert not ask(filled, "u", namespace="ns").allowed
 
 
+def test_deleting_one_of_two_bindings_leaves_the_other() -> None:
+    """A user bound twice keeps what the binding that is left grants."""
+    filled = store(role("r", get("pods")), *(binding(name, user("u"), namespace="ns") for name in "ab"))
+    filled.delete("RoleBinding", "ns", "a")
+    assert 'RoleBinding "b/ns"' in ask(filled, "u", namespace="ns").reason
+
+
 def test_a_changed_binding_drops_its_former_subjects() -> None:
     """Replacing a binding takes rights from subjects that it no longer names, one named twice included."""
     filled = store(role("r", get("pods")), binding("b", user("u"), user("u"), user("v"), namespace="ns"))
