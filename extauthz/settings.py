@@ -176,7 +176,7 @@ class KubernetesAuthorizer(Model):
     kubeconfig: FilePath | None = None
     """Which cluster to ask, and as whom; unset means the pod's ServiceAccount, else the user's own kubeconfig."""
     context: NonEmpty | None = None
-    """The kubeconfig's context, instead of its current one."""
+    """The kubeconfig's context, instead of its current one. With it a kubeconfig is read in a pod, too."""
     timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 1.5
     """How long one review may take, waiting and retries included. Keep it below Envoy's own timeout."""
     max_concurrent_reviews: Annotated[int, Field(ge=2, le=1000)] = 64

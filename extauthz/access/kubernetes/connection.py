@@ -115,10 +115,10 @@ class Connection:
     ) -> AsyncGenerator[AsyncIterator[bytes]]:
         """Open a watch and yield its lines; the iterator ends when the server ends it.
 
-        `idle_timeout` is the longest silence in seconds, the first answer included. Raises
+        `idle_timeout` is the longest silence in seconds, connecting and the first answer included. Raises
         Rejected unless the answer is 200; the iterator raises what `request` raises.
         """
-        limit = aiohttp.ClientTimeout(total=None, sock_connect=idle_timeout, sock_read=idle_timeout)
+        limit = aiohttp.ClientTimeout(total=None, connect=idle_timeout, sock_read=idle_timeout)
         with _translated():
             response = await self._send("GET", path, params, timeout=limit, read_bufsize=MAX_LINE_BYTES // 2)
         try:
@@ -133,7 +133,7 @@ class Connection:
         """Return aiohttp's request context manager, which can be awaited too."""
         credentials = self.credentials
         credentials.keep_fresh()
-        headers = {"Content-Type": "application/json"} if "data" in rest else {}
+        headers = {"Content-Type": "application/json"} if rest.get("data") is not None else {}
         if credentials.authorization:
             headers["Authorization"] = credentials.authorization
         return self._session.request(

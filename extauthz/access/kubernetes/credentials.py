@@ -118,8 +118,11 @@ def find(
     environ: Mapping[str, str] = os.environ,
     service_account: Path = SERVICE_ACCOUNT,
 ) -> Load:
-    """Choose where credentials come from: the named kubeconfig, else the pod, else the user's own kubeconfig."""
-    if kubeconfig is None and environ.get("KUBERNETES_SERVICE_HOST"):
+    """Choose where credentials come from: the named kubeconfig, else the pod, else the user's own kubeconfig.
+
+    A named context always means a kubeconfig.
+    """
+    if kubeconfig is None and context is None and environ.get("KUBERNETES_SERVICE_HOST"):
         return _Pod(environ, service_account)
     paths = str(kubeconfig) if kubeconfig else environ.get("KUBECONFIG") or "~/.kube/config"
     return _Kubeconfig(paths, context)

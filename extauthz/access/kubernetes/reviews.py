@@ -147,7 +147,7 @@ class KubernetesAuthorizer:
             self._mistake = None
         if review.evaluation_error not in ("", self._evaluation_error):
             self._evaluation_error = review.evaluation_error
-            _log.warning("the API server could not evaluate everything: %r", review.evaluation_error)
+            _log.warning("the API server could not evaluate everything: %r", review.evaluation_error[:500])
         return review
 
     def _note_mistake(self, answer: Answer) -> None:

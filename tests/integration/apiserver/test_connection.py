@@ -132,6 +132,19 @@ async def test_callers_own_errors_pass_through(connection: Connection) -> None:
             raise TimeoutError
 
 
+async def test_full_pool_does_not_hold_a_stream_for_ever(double: Double) -> None:
+    """A stream that finds no free connection is given up after the same time as a silent one."""
+    credentials = Credentials(find(double.kubeconfig(), None))
+    await credentials.refresh()
+    async with (
+        Connection(credentials, max_connections=1) as connection,
+        connection.stream(ROLES, params=WATCH, idle_timeout=5),
+    ):
+        with pytest.raises(TimedOut):
+            async with connection.stream(ROLES, params=WATCH, idle_timeout=0.05):
+                pass
+
+
 async def test_leaving_a_stream_closes_it(double: Double, connection: Connection) -> None:
     """A stream that is left early frees its connection."""
     gate = Gate()
@@ -195,6 +208,7 @@ async def test_pod_credentials(double: Double, tmp_path: Path) -> None:
         clock[0] = 59
         credentials.keep_fresh()
         clock[0] = 60
+        credentials.keep_fresh()
         credentials.keep_fresh()
         await credentials.refreshed()
         assert credentials.authorization == "Bearer rotated"
@@ -268,6 +282,25 @@ async def test_plain_http_to_this_machine(tmp_path: Path) -> None:
         assert await opened(write_kubeconfig(tmp_path / "d", server, {"username": "u", "password": "p"})) == 401
         anonymous = write_kubeconfig(tmp_path / "e", server, {})
         assert await opened(anonymous) == 401
+
+
+async def test_client_certificate(double: Double, tmp_path: Path) -> None:
+    """A client certificate is offered to the server; one that cannot be loaded is a configuration error."""
+    assert double.certificates
+    pair = {"client-certificate": str(double.certificates.certificate), "client-key": str(double.certificates.key)}
+    kubeconfig = write_kubeconfig(tmp_path / "config", cluster(double), {**pair, "token": tokens.EXTAUTHZ})
+    assert await opened(kubeconfig) == 200
+    write_kubeconfig(kubeconfig, cluster(double), {**pair, "client-key": str(double.certificates.certificate)})
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        await Connection.open(kubeconfig=kubeconfig)
+
+
+async def test_context_means_a_kubeconfig(double: Double) -> None:
+    """With a context named, a kubeconfig is read even in a pod."""
+    environ = {"KUBERNETES_SERVICE_HOST": "192.0.2.1", "KUBECONFIG": str(double.kubeconfig())}
+    credentials = Credentials(find(None, "test", environ=environ))
+    await credentials.refresh()
+    assert credentials.url == double.url
 
 
 async def test_exec_plugin_without_expiry_runs_once(double: Double, tmp_path: Path) -> None:
