@@ -95,11 +95,12 @@ class RbacStore:
             return
         self._unbind(item.key)
         self._bindings[item.key] = item
-        self._scopes.setdefault(item.namespace, _Scope()).add(item)
+        if item.subjects:
+            self._scopes.setdefault(item.namespace, _Scope()).add(item)
 
     def _unbind(self, key: Key) -> None:
         binding = self._bindings.pop(key, None)
-        if binding is None:
+        if binding is None or not binding.subjects:
             return
         scope = self._scopes[binding.namespace]
         scope.remove(binding)

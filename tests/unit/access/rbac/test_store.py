@@ -40,6 +40,17 @@ def test_deleting_one_of_two_bindings_leaves_the_other() -> None:
     assert 'RoleBinding "b/ns"' in ask(filled, "u", namespace="ns").reason
 
 
+def test_a_binding_without_subjects_comes_and_goes() -> None:
+    """A binding of nobody outlives the others of its namespace, and can be deleted and filled like any."""
+    nobody = binding("nobody", namespace="ns")
+    filled = store(role("r", get("pods")), nobody, binding("b", user("u"), namespace="ns"))
+    filled.delete("RoleBinding", "ns", "b")
+    filled.delete("RoleBinding", "ns", "nobody")
+    filled.apply(nobody)
+    filled.apply({**nobody, "subjects": [user("u")]})
+    assert ask(filled, "u", namespace="ns").allowed
+
+
 def test_a_changed_binding_drops_its_former_subjects() -> None:
     """Replacing a binding takes rights from subjects that it no longer names, one named twice included."""
     filled = store(role("r", get("pods")), binding("b", user("u"), user("u"), user("v"), namespace="ns"))
