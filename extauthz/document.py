@@ -90,10 +90,10 @@ class Document:
         return known
 
 
-def near(word: str, names: Iterable[str]) -> str:
-    """Return a hint at the name that was probably meant, or an empty text."""
+def near(word: str, names: Iterable[str], *, likeness: float = 0.6) -> str:
+    """Return a hint at the name that was probably meant, or an empty text. 1 is the greatest likeness."""
     folded = {name.lower(): name for name in names}
-    found = difflib.get_close_matches(word.lower(), folded, n=1)
+    found = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=likeness)
     return f"did you mean {folded[found[0]]!r}?" if found else ""
 
 
@@ -143,7 +143,7 @@ class _Composer:
                 yield Document(self.file, data, self.positions)
 
     def _value(self, event: Any, events: Iterator[Any], location: Location) -> Any:
-        self.positions.setdefault(location, (event.start_mark.line + 1, event.start_mark.column + 1))
+        self.positions.setdefault(location, _start(event))
         if isinstance(event, yaml.AliasEvent) or event.anchor:
             raise self._refuse(event, "anchors and aliases are not supported", "write the value out")
         if event.tag and event.tag != "!":
@@ -171,13 +171,17 @@ class _Composer:
             if key in mapping:
                 raise self._refuse(event, f"duplicate key {key!r}", "keep one of them")
             place = (*location, key)
-            self.positions[place] = (event.start_mark.line + 1, event.start_mark.column + 1)
+            self.positions[place] = _start(event)
             mapping[key] = self._value(next(events), events, place)
         return mapping
 
     def _refuse(self, event: Any, message: str, hint: str = "") -> ConfigurationError:
-        mark = event.start_mark
-        return ConfigurationError(Problem(message, self.file, mark.line + 1, mark.column + 1, hint))
+        return ConfigurationError(Problem(message, self.file, *_start(event), hint))
+
+
+def _start(event: Any) -> tuple[int, int]:
+    """Line and column where an event starts."""
+    return event.start_mark.line + 1, event.start_mark.column + 1
 
 
 def _scalar(text: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 from extauthz.errors import Refused
 from extauthz.request import Request, camel_case
 
-_FOREIGN_CHARSET = re.compile(r"charset\s*=\s*(?!\"?utf-?8\"?\s*(?:;|$))", re.IGNORECASE)
+_FOREIGN_CHARSET = re.compile(r"charset\s*=\s*(?!\s|\"?utf-?8\"?\s*(?:;|$))", re.IGNORECASE)
 
 
 def document(request: Request) -> dict[str, Any]:
@@ -72,4 +72,5 @@ def _not_json(constant: str) -> Any:
 
 
 def _fold(name: str) -> str:
-    return name.replace("_", "").lower()
+    # Go's encoding/json folds letters as Unicode does: U+017F reads as "s".
+    return name.replace("_", "").casefold()

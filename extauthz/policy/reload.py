@@ -1,12 +1,14 @@
 """Hot reload: a changed policy serves as soon as it is proven good; a broken one never does.
 
-Folders are watched, not files, since a ConfigMap mount replaces a symbolic link beside the
-files. Loading happens off the event loop.
+Folders are watched, not files, since editors and ConfigMap mounts replace files instead of
+writing to them. Where a change goes unseen, as when a watched folder was itself replaced,
+the comparison of every second finds it. Loading happens off the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,30 +16,47 @@ from pathlib import Path
 import watchfiles
 
 from extauthz.errors import ConfigurationError
+from extauthz.policy import files
 from extauthz.policy.loader import Policy
+
+COMPARE_MS = 1000
 
 _logger = logging.getLogger(__name__)
 
 
 class PolicyWatch:
-    """Keeps a policy in step with its files.
+    """Keeps a policy in step with its files, from the moment it is made.
 
     `problem` holds what is wrong with the newest files, or is empty when they serve.
     """
 
     def __init__(self, paths: Sequence[Path], *, load: Callable[[], Policy], changed: Callable[[Policy], None]) -> None:
-        self._folders = {path if path.is_dir() else path.parent for path in paths}
+        self._paths = tuple(paths)
         self._load = load
         self._changed = changed
         self._stop = asyncio.Event()
+        self._seen = files.fingerprint(self._paths)
         self.problem = ""
 
     async def run(self) -> None:
         """Watch until `stop`."""
-        async for _ in watchfiles.awatch(
-            *self._folders, watch_filter=None, stop_event=self._stop, debounce=200, step=20, recursive=True
-        ):
-            await self.reload()
+        while not self._stop.is_set():
+            watched = await asyncio.to_thread(files.folders, self._paths)
+            changes = watchfiles.awatch(
+                *watched,
+                watch_filter=None,
+                stop_event=self._stop,
+                debounce=200,
+                step=20,
+                rust_timeout=COMPARE_MS,
+                yield_on_timeout=True,
+                recursive=False,
+            )
+            async with contextlib.aclosing(changes):
+                async for _ in changes:
+                    await self._compare()
+                    if watched != await asyncio.to_thread(files.folders, self._paths):
+                        break
 
     async def reload(self) -> None:
         """Load the files anew; keep the last good policy when they cannot be used."""
@@ -54,3 +73,10 @@ class PolicyWatch:
     def stop(self) -> None:
         """Make `run` return."""
         self._stop.set()
+
+    async def _compare(self) -> None:
+        found = await asyncio.to_thread(files.fingerprint, self._paths)
+        if found != self._seen:
+            # Taken before loading: a change while the files load is loaded once more.
+            self._seen = found
+            await self.reload()

@@ -7,16 +7,22 @@ know is refused, never handed on to a broader rule.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
-from extauthz.policy.template import Template
+from extauthz.policy.template import Mistake, Template
 from extauthz.request import Fault, Request
 
 if TYPE_CHECKING:
     from extauthz.policy.rule import Rule
 
 ANY = "*"
+
+_HOST = re.compile(r"([a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?(?::[0-9]{1,5})?|(\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.A | re.I)
+_NARROW = "narrow its path, methods or hosts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +38,34 @@ class Leaf:
     """The rules of one template shape, by method and then by host."""
 
     rules: dict[str, dict[str, Rule]] = field(default_factory=dict)
+    by_host: bool = False
 
-    def add(self, rule: Rule) -> Rule | None:
-        """Add a rule; return the rule it collides with, if any."""
+    def add(self, rule: Rule) -> None:
+        """Add a rule. Raises Mistake where another rule decides the same requests."""
+        self.by_host = self.by_host or bool(rule.hosts)
         for method in rule.methods or (ANY,):
             hosts = self.rules.setdefault(method, {})
             for host in rule.hosts or (ANY,):
                 if hosts.setdefault(host, rule) is not rule:
-                    return hosts[host]
-        return None
+                    raise Mistake(f"rule {rule.ref.name!r} decides the same requests as {hosts[host].ref}", _NARROW)
 
     def find(self, method: str, host: str) -> Rule | None:
+        """Return the rule for a method and a host; the method counts first."""
+        name = _host_name(host) if self.by_host else ANY
         for key in ("GET" if method == "HEAD" else method, ANY):
             hosts = self.rules.get(key)
-            if hosts is not None and (rule := _by_host(hosts, host)):
+            if hosts is not None and name and (rule := _by_host(hosts, name)):
                 return rule
         return None
+
+    def ambiguities(self) -> Iterator[tuple[Rule, Mistake]]:
+        """Find pairs of rules of which one has the narrower method and the other the narrower host."""
+        for host, general in self.rules.get(ANY, {}).items():
+            for method, hosts in self.rules.items():
+                rule = None if ANY in (host, method) or host in hosts else _by_domain(hosts, host.removeprefix("*."))
+                if rule:
+                    message = f"rule {general.ref.name!r} decides the same requests as {rule.ref}"
+                    yield general, Mistake(message, f"add a rule for {method} on {host}, or narrow one of the two")
 
 
 @dataclass(slots=True)
@@ -67,31 +85,47 @@ class Routes:
     def __init__(self) -> None:
         self._exact = Node()
         self._folded = Node()
-        self._spellings: dict[str, str] = {}
+        self._leaves: dict[str, Leaf] = {}
+        self._first: dict[str, Rule] = {}
+        self._plain = True
 
-    def add(self, rule: Rule) -> str | None:
-        """Add a rule. Return a sentence when another rule already decides the same requests."""
-        shape = _shape(rule.template)
-        spelling = self._spellings.setdefault(shape.lower(), shape)
-        if spelling != shape:
-            return f"its path differs only in letter case from another rule's: {spelling}"
-        leaf = _place(self._exact, rule.template, fold=False)
-        _place(self._folded, rule.template, fold=True, leaf=leaf)
-        other = leaf.add(rule)
-        return f"rule {other.ref} decides the same requests" if other else None
+    def add(self, rule: Rule) -> None:
+        """Add a rule. Raises Mistake where another rule decides the same requests."""
+        shape = rule.template.shape
+        first = self._first.setdefault(_fold(shape), rule)
+        if first.template.shape != shape:
+            message = f"the path of rule {rule.ref.name!r} differs only in letter case from that of {first.ref}"
+            raise Mistake(message, _NARROW)
+        self._plain = self._plain and shape == _fold(shape)
+        leaf = self._leaves.setdefault(shape, Leaf())
+        _place(self._exact, rule.template, leaf, fold=False)
+        _place(self._folded, rule.template, leaf, fold=True)
+        leaf.add(rule)
+
+    def ambiguities(self) -> Iterator[tuple[Rule, Mistake]]:
+        """Find rules that decide the same requests as another, none of the two being the more specific."""
+        for leaf in self._leaves.values():
+            yield from leaf.ambiguities()
 
     def find(self, request: Request) -> Rule | Missing:
         """Return the one rule that decides a request."""
-        segments = request.segments
-        leaf = _search(self._exact, segments, 0)
+        leaf = _search(self._exact, request.segments, 0)
         if leaf is None:
             return Missing()
-        path = request.path
-        lowered = path.lower()
-        if lowered != path and _search(self._folded, tuple(lowered.split("/")[1:]), 0) is not leaf:
-            return Missing(fault=Fault.PATH_CASE)
+        if fault := self._respelled(request, leaf):
+            return Missing(fault=fault)
         rule = leaf.find(request.method, request.host)
         return rule if rule is not None else Missing(methods=tuple(sorted(leaf.rules)))
+
+    def _respelled(self, request: Request, leaf: Leaf) -> Fault | None:
+        """Return a fault where a server that folds case or decodes before routing would see another route."""
+        path = request.path
+        encoded = "%" in path
+        if self._plain and not encoded and path == path.lower():
+            return None
+        if _search(self._folded, tuple(map(_fold, request.segments)), 0) is leaf:
+            return None
+        return Fault.ENCODED_UNRESERVED if encoded else Fault.PATH_CASE
 
 
 def _search(node: Node, segments: tuple[str, ...], index: int) -> Leaf | None:
@@ -102,51 +136,48 @@ def _search(node: Node, segments: tuple[str, ...], index: int) -> Leaf | None:
     child = node.literals.get(segment)
     if child is not None and (found := _search(child, segments, index + 1)):
         return found
-    if segment:
-        if node.suffixes:
-            for suffix, child in node.suffixes.items():
-                if len(segment) > len(suffix) and segment.endswith(suffix):
-                    found = _search(child, segments, index + 1)
-                    if found:
-                        return found
-        if node.variable is not None and (found := _search(node.variable, segments, index + 1)):
+    if node.suffixes:
+        head, colon, end = segment.rpartition(":")
+        child = node.suffixes.get(colon + end) if head else None
+        if child is not None and (found := _search(child, segments, index + 1)):
             return found
+    if segment and node.variable is not None and (found := _search(node.variable, segments, index + 1)):
+        return found
     return node.tail
 
 
-def _place(node: Node, template: Template, *, fold: bool, leaf: Leaf | None = None) -> Leaf:
+def _place(node: Node, template: Template, leaf: Leaf, *, fold: bool) -> None:
     for segment in template.segments:
         if segment.tail:
-            node.tail = node.tail or leaf or Leaf()
-            return node.tail
+            node.tail = leaf
+            return
         if not segment.variable:
-            literal = segment.literal.lower() if fold else segment.literal
-            node = node.literals.setdefault(literal, Node())
+            node = node.literals.setdefault(_fold(segment.literal) if fold else segment.literal, Node())
         elif segment.suffix:
-            suffix = segment.suffix.lower() if fold else segment.suffix
-            node = node.suffixes.setdefault(suffix, Node())
+            node = node.suffixes.setdefault(_fold(segment.suffix) if fold else segment.suffix, Node())
         else:
             node.variable = node.variable or Node()
             node = node.variable
-    node.leaf = node.leaf or leaf or Leaf()
-    return node.leaf
+    node.leaf = leaf
 
 
-def _shape(template: Template) -> str:
-    """The template without the names of its variables."""
-    parts = (
-        "{...}" if part.tail else "{}" + part.suffix if part.variable else part.literal for part in template.segments
-    )
-    return "/" + "/".join(parts)
+def _fold(text: str) -> str:
+    """What a server reads that decodes a segment and takes no heed of letter case."""
+    return unquote(text).casefold()
 
 
-def _by_host(hosts: dict[str, Rule], host: str) -> Rule | None:
-    if len(hosts) == 1 and ANY in hosts:
-        return hosts[ANY]
-    name = host.lower().rpartition(":")[0] if host.rpartition(":")[2].isdigit() and ":" in host else host.lower()
-    name = name.removesuffix(".")
-    if name in hosts:
-        return hosts[name]
+def _host_name(host: str) -> str | None:
+    """The host without its port, or None where servers could read it in several ways."""
+    found = _HOST.fullmatch(host)
+    return (found[1] or found[2]).lower() if found else None
+
+
+def _by_host(hosts: dict[str, Rule], name: str) -> Rule | None:
+    return hosts.get(name) or _by_domain(hosts, name)
+
+
+def _by_domain(hosts: dict[str, Rule], name: str) -> Rule | None:
+    """Return the rule of the nearest domain above a host."""
     while "." in name:
         name = name.partition(".")[2]
         if f"*.{name}" in hosts:

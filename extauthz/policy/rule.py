@@ -10,13 +10,18 @@ from extauthz.decision import RuleRef
 from extauthz.errors import Refused
 from extauthz.policy.sources import Literal, Reading, Source
 from extauthz.policy.template import Template
-from extauthz.request import WHOLE_REQUEST, Fault, Request
+from extauthz.request import TOLERABLE, WHOLE_REQUEST, Fault, Request
 from extauthz.review import Attributes, NonResourceAttributes, ResourceAttributes
 from extauthz.subject import Subject
 
 MAX_VALUE_LENGTH = 1024
 
-_NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
+NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
+"""The names that Kubernetes gives to namespaces (RFC 1123 labels)."""
+
+PATH_TOLERABLE = TOLERABLE - {Fault.QUERY_DUPLICATE, Fault.QUERY_SPELLING, Fault.QUERY_SEMICOLON, Fault.FORM_BODY}
+"""The faults that stand in a segment of the path."""
+
 REFUSE = "refuse"
 ALL_NAMESPACES = "all-namespaces"
 
@@ -77,23 +82,24 @@ class Resource:
         return [*named, ("name", self.name)] if self.name else named
 
     def _namespace(self, reading: Reading) -> str:
-        values = {}
+        found: dict[str, str] = {}
+        absent: Bound | None = None
         for bound in self.namespace:
             value = bound.value(reading)
             if value is not None:
-                if _NAMESPACE.fullmatch(value) is None:
+                if NAMESPACE.fullmatch(value) is None:
                     raise Refused("namespace_invalid", f"{bound.text} is not the name of a namespace.")
-                values[value] = bound.text
+                found[value] = bound.text
             elif not bound.optional:
-                return self._absent(bound, values)
-        if len(values) > 1:
-            places = " and ".join(values.values())
+                absent = absent or bound
+        if len(found) > 1:
+            places = " and ".join(found.values())
             raise Refused("namespaces_differ", f"The request names different namespaces in {places}.", status=403)
-        return next(iter(values)) if values else self._absent(self.namespace[0], values)
-
-    def _absent(self, bound: Bound, others: dict[str, str]) -> str:
-        if self.absent_namespace == REFUSE or others:
-            raise Refused("namespace_missing", f"The request must name a namespace in {bound.text}.")
+        if found and absent is None:
+            return next(iter(found))
+        if found or self.absent_namespace == REFUSE:
+            missing = absent or self.namespace[0]
+            raise Refused("namespace_missing", f"The request must name a namespace in {missing.text}.")
         return "" if self.absent_namespace == ALL_NAMESPACES else self.absent_namespace
 
 
@@ -127,6 +133,11 @@ class Rule:
     tolerated: frozenset[Fault] = frozenset()
     message: str = ""
     shadow: bool = False
+
+    @property
+    def tolerates_paths(self) -> bool:
+        """Whether requests pass whose path can be read in several ways."""
+        return not PATH_TOLERABLE.isdisjoint(self.tolerated)
 
     def fault(self, request: Request) -> Fault | None:
         """Return the first fault of the request that this rule does not tolerate."""

@@ -12,16 +12,18 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import unquote
 
+from extauthz.document import near
 from extauthz.errors import Refused
 from extauthz.policy import body
-from extauthz.policy.template import Template
-from extauthz.request import Request
+from extauthz.policy.template import Mistake, Template
+from extauthz.request import Fault, Request, camel_case, refusal
 from extauthz.subject import Subject
 
 KeyReaders = Mapping[str, Callable[[str], str | None]]
 """For each kind of key, the function that reads the owning namespace from it."""
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_POINTER = re.compile(r"(/([^/~]|~[01])+)+")
 _UNSET = object()
 
 
@@ -70,18 +72,29 @@ class PathVariable:
     def read(self, reading: Reading) -> str | None:
         segments = reading.request.segments
         if self.tail:
-            return "/".join(unquote(segment, errors="strict") for segment in segments[self.start :])
-        return unquote(segments[self.start].removesuffix(self.suffix), errors="strict")
+            return "/".join(map(_decoded, segments[self.start :])) or None
+        return _decoded(segments[self.start].removesuffix(self.suffix))
 
 
 @dataclass(frozen=True, slots=True)
 class QueryParameter:
-    """A query parameter, in snake_case or camelCase."""
+    """A query parameter, in snake_case or camelCase.
+
+    Other spellings that some server takes for the same parameter are refused: `namespace[]`
+    (Express, grpc-gateway) and, in the name of a nested field, one part each way.
+    """
 
     name: str
 
     def read(self, reading: Reading) -> str | None:
+        for name in reading.request.parameters:
+            if not name.isalnum() and name != self.name and self._reads_like(name):
+                raise Refused(Fault.QUERY_SPELLING, f"The query spells {self.name!r} in an unexpected way.")
         return reading.request.parameter(self.name) or None
+
+    def _reads_like(self, name: str) -> bool:
+        base = name.partition("[")[0]
+        return name != (wanted := camel_case(self.name)) and camel_case(base) == wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +104,11 @@ class Header:
     name: str
 
     def read(self, reading: Reading) -> str | None:
-        value = reading.request.headers.get(self.name, "")
+        headers = reading.request.headers
+        value = headers.get(self.name, "")
         # Envoy joins duplicates with a comma and shows bytes that are not UTF-8 as "!".
-        if "," in value or "!" in value:
+        # CGI-like servers read an underscore as a hyphen.
+        if "," in value or "!" in value or ("-" in self.name and self.name.replace("-", "_") in headers):
             raise Refused("header_ambiguous", f"The header {self.name!r} cannot be read in one way only.")
         return value.strip(" ") or None
 
@@ -150,43 +165,54 @@ class KeyOwner:
 
 
 def parse(text: str, template: Template, keys: KeyReaders) -> Source:
-    """Parse a source. Raises ValueError with a sentence that says what is wrong."""
+    """Parse a source. Raises Mistake."""
     kind, colon, rest = text.partition(":")
     if not colon:
         return Literal(text)
+    if kind == "lookup":
+        raise Mistake("lookup: sources are not available in this version")
     builder = _BUILDERS.get(kind)
     if builder is None:
-        raise ValueError(f"unknown source {kind!r}; the sources are {', '.join(sorted(_BUILDERS))}")
+        raise Mistake(
+            f"unknown source {kind!r}", near(kind, _BUILDERS) or f"the sources are {', '.join(sorted(_BUILDERS))}"
+        )
     return builder(rest, template, keys)
+
+
+def _decoded(segment: str) -> str:
+    try:
+        return unquote(segment, errors="strict")
+    except UnicodeDecodeError:
+        raise refusal(Fault.INVALID_UTF8) from None
 
 
 def _path(name: str, template: Template, keys: KeyReaders) -> Source:
     index = template.variables.get(name)
     if index is None:
-        raise ValueError(f"path {template.text} has no variable {name!r}")
+        raise Mistake(f"the path {template.text} has no variable {name!r}", near(name, template.variables))
     segment = template.segments[index]
     return PathVariable(index, segment.suffix, segment.tail)
 
 
 def _body(pointer: str, template: Template, keys: KeyReaders) -> Source:
-    if not pointer.startswith("/") or pointer == "/":
-        raise ValueError(f"body pointer {pointer!r} must name a member, such as /namespace")
+    if _POINTER.fullmatch(pointer) is None:
+        raise Mistake(f"body pointer {pointer!r} must name a member", "such as body:/namespace")
     return BodyPointer(tuple(part.replace("~1", "/").replace("~0", "~") for part in pointer[1:].split("/")))
 
 
 def _key(text: str, template: Template, keys: KeyReaders) -> Source:
     kind, _, inner = text.partition(":")
     if kind not in keys:
-        raise ValueError(f"unknown kind of key {kind!r}; known are {', '.join(sorted(keys)) or 'none'}")
+        raise Mistake(f"unknown kind of key {kind!r}", near(kind, keys) or f"the kinds are {', '.join(sorted(keys))}")
     if ":" not in inner:
-        raise ValueError(f"key:{kind} needs the source of the key, such as key:{kind}:query:key")
+        raise Mistake(f"key:{kind} needs the source of the key", f"such as key:{kind}:query:key")
     return KeyOwner(kind, parse(inner, template, keys), keys[kind])
 
 
 def _named(make: Callable[[str], Source]) -> Callable[[str, Template, KeyReaders], Source]:
     def build(name: str, template: Template, keys: KeyReaders) -> Source:
         if _NAME.fullmatch(name) is None:
-            raise ValueError(f"{name!r} is not a name")
+            raise Mistake(f"{name!r} is not a name")
         return make(name)
 
     return build

@@ -5,9 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from extauthz.request import read
+from extauthz.request import MAX_SEGMENTS, read
 
 _VARIABLE = re.compile(r"\{([a-z][a-z0-9_.]*?)(\.\.\.)?\}(:[A-Za-z][A-Za-z0-9-]*)?")
+
+
+class Mistake(ValueError):
+    """Something in a rule cannot be meant; `hint` says how to mend it."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.hint = hint
+        super().__init__(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +26,15 @@ class Segment:
     variable: str = ""
     suffix: str = ""
     tail: bool = False
+
+    def overlaps(self, other: Segment) -> bool:
+        """Whether some text fits both, letter case aside."""
+        if not self.variable and not other.variable:
+            return self.literal.lower() == other.literal.lower()
+        if self.variable and other.variable:
+            return not self.suffix or not other.suffix or self.suffix.lower() == other.suffix.lower()
+        literal, suffix = (self.literal or other.literal).lower(), (self.suffix or other.suffix).lower()
+        return literal.endswith(suffix) and len(literal) > len(suffix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,28 +54,52 @@ class Template:
         """The index at which the tail starts, or None."""
         return len(self.segments) - 1 if self.segments[-1].tail else None
 
+    @property
+    def shape(self) -> str:
+        """The template without the names of its variables."""
+        parts = (
+            "{...}" if part.tail else part.literal or bool(part.variable) * "{}" + part.suffix for part in self.segments
+        )
+        return "/" + "/".join(parts)
+
+    def lies_below(self, other: Template) -> bool:
+        """Whether some path fits both, and this template looks at segments of the other's tail."""
+        if other.tail is None or len(self.segments) <= other.tail:
+            return False
+        return all(mine.overlaps(its) for mine, its in zip(self.segments, other.segments[: other.tail], strict=False))
+
 
 def parse(text: str) -> Template:
-    """Parse a template. Raises ValueError with a sentence that says what is wrong."""
+    """Parse a template. Raises Mistake."""
     segments = tuple(_segment(part) for part in text.split("/")[1:])
+    if len(segments) > MAX_SEGMENTS:
+        raise Mistake(f"more than {MAX_SEGMENTS} segments, so no request could ever match it")
     if any(segment.tail for segment in segments[:-1]):
-        raise ValueError("a {name...} variable must be the last segment")
+        raise Mistake("a {name...} variable must be the last segment")
     names = [segment.variable for segment in segments if segment.variable]
     if len(set(names)) != len(names):
-        raise ValueError("a variable is named twice")
-    literals = [segment.literal for segment in segments if not segment.variable]
-    if read(method="GET", target="/" + "/".join(literals), headers={}).faults:
-        raise ValueError("a literal segment is not in canonical form, so no request could ever match it")
+        raise Mistake("a variable is named twice")
+    example = "/" + "/".join("x" if segment.variable else segment.literal for segment in segments)
+    if read(method="GET", target=example, headers={}).faults:
+        raise Mistake(f"{text!r} is not in canonical form, so no request could ever match it")
     return Template(text, segments)
 
 
 def _segment(part: str) -> Segment:
     variable = _VARIABLE.fullmatch(part)
     if variable is None:
-        if "{" in part or "}" in part:
-            raise ValueError(f"segment {part!r} is not a variable such as {{name}}, {{name}}:verb or {{name...}}")
-        return Segment(literal=part)
+        return Segment(literal=_literal(part))
     name, dots, suffix = variable.groups()
     if dots and suffix:
-        raise ValueError(f"segment {part!r} is a tail and cannot have a suffix")
+        raise Mistake(f"segment {part!r} is a tail and cannot have a suffix")
     return Segment(variable=name, suffix=suffix or "", tail=bool(dots))
+
+
+def _literal(part: str) -> str:
+    if "{" in part or "}" in part:
+        raise Mistake(f"segment {part!r} is not a variable such as {{name}}, {{name}}:verb or {{name...}}")
+    if "*" in part:
+        raise Mistake("'*' is no wildcard", "write {name} for one segment, {name...} for all the rest")
+    if "?" in part:
+        raise Mistake("a path has no query", "read parameters with query:NAME")
+    return part

@@ -40,11 +40,15 @@ class Root(Model):
 
 def problems(content: bytes | str) -> list[Problem]:
     """Return what is wrong with a document that should be a Root."""
-    raw = content.encode() if isinstance(content, str) else content
     with pytest.raises(ConfigurationError) as caught:
-        for part in document.parse(raw, FILE):
-            part.validate(Root)
+        validate(content.encode() if isinstance(content, str) else content)
     return list(caught.value.problems)
+
+
+def validate(content: bytes) -> None:
+    """Parse and check every document."""
+    for part in document.parse(content, FILE):
+        part.validate(Root)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,191 @@
+"""From one policy document to its rules; every problem names the place where it stands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from extauthz.decision import RuleRef
+from extauthz.document import Document, Location, near
+from extauthz.errors import ConfigurationError, Problem
+from extauthz.policy import sources, template
+from extauthz.policy.model import Check, PolicyModel, RuleModel
+from extauthz.policy.rule import (
+    ALL_NAMESPACES,
+    NAMESPACE,
+    PATH_TOLERABLE,
+    REFUSE,
+    Answer,
+    Bound,
+    NonResource,
+    Resource,
+    Rule,
+)
+from extauthz.policy.sources import KeyReaders, Literal
+from extauthz.policy.template import Mistake, Template
+from extauthz.request import Fault
+
+_REQUIRED = ("verb", "resource", "path", "forbid")
+_WORDS = (REFUSE, ALL_NAMESPACES)
+
+
+class Compiler:
+    """Compiles one document. `problems` holds what is wrong with it."""
+
+    def __init__(self, part: Document, keys: KeyReaders) -> None:
+        self.part = part
+        self.keys = keys
+        self.problems: list[Problem] = []
+
+    def rules(self) -> dict[Rule, tuple[Path, int, int]]:
+        """Return the rules that can be used, each with its place."""
+        try:
+            models = self.part.validate(PolicyModel).rules
+        except ConfigurationError as error:
+            self.problems += error.problems
+            return {}
+        compiled: dict[Rule, tuple[Path, int, int]] = {}
+        for index, model in enumerate(models):
+            before = len(self.problems)
+            rule = self._rule(model, ("rules", index))
+            if rule is not None and len(self.problems) == before:
+                compiled[rule] = (self.part.file, *self.part.position(("rules", index, "name")))
+        return compiled
+
+    def _problem(self, place: Location, message: str, hint: str = "") -> None:
+        self.problems.append(self.part.problem(place, message, hint))
+
+    def _rule(self, model: RuleModel, place: Location) -> Rule | None:
+        try:
+            path = template.parse(model.match.path)
+        except Mistake as mistake:
+            self._problem((*place, "match", "path"), f"path: {mistake}", mistake.hint)
+            return None
+        checks = [self._check(check, path, (*place, "access", i)) for i, check in enumerate(model.access or ())]
+        forbidden = [self._forbidden(text, model, path, (*place, "forbid", i)) for i, text in enumerate(model.forbid)]
+        self._tolerance(model, path, (*place, "tolerate"))
+        if model.enforce == "shadow" and model.access is None:
+            self._problem((*place, "enforce"), "enforce: shadow needs access; the rule asks for no right")
+        line, _ = self.part.position((*place, "name"))
+        return Rule(
+            ref=RuleRef(model.name, str(self.part.file), line),
+            template=path,
+            answer=Answer(model.allow or ("deny" if model.deny else "access")),
+            methods=tuple(model.match.methods or ()),
+            hosts=tuple(model.match.hosts or ()),
+            checks=tuple(check for check in checks if check),
+            forbidden=tuple(bound for bound in forbidden if bound),
+            tolerated=frozenset(model.tolerate),
+            message=model.deny or "",
+            shadow=model.enforce == "shadow",
+        )
+
+    def _check(self, model: Check, path: Template, place: Location) -> Resource | NonResource | None:
+        verb = self._bound(model.verb, path, (*place, "verb"))
+        if model.path is not None:
+            url = self._bound(model.path, path, (*place, "path"))
+            return NonResource(verb, url) if verb and url else None
+        resource = self._bound(model.resource or "", path, (*place, "resource"))
+        name = self._bound(model.name, path, (*place, "name")) if model.name else None
+        namespace = [self._bound(text, path, where) for text, where in _namespaces(model, place)]
+        self._absence(model.absent_namespace, (*place, "absentNamespace"))
+        if verb is None or resource is None:
+            return None
+        return Resource(
+            verb=verb,
+            group=model.group,
+            version=model.version,
+            resource=resource,
+            subresource=model.subresource,
+            namespace=tuple(bound for bound in namespace if bound),
+            absent_namespace=model.absent_namespace,
+            name=name,
+        )
+
+    def _absence(self, word: str, place: Location) -> None:
+        if word in _WORDS:
+            return
+        if NAMESPACE.fullmatch(word) is None or near(word, _WORDS, likeness=0.9):
+            message = f"absentNamespace: {word!r} is neither {REFUSE}, {ALL_NAMESPACES} nor the name of a namespace"
+            self._problem(place, message, near(word, _WORDS))
+
+    def _forbidden(self, text: str, model: RuleModel, path: Template, place: Location) -> Bound | None:
+        bound = self._bound(text, path, place)
+        if bound is not None and isinstance(bound.source, Literal):
+            hint = f"name a source, such as query:{text}"
+            self._problem(place, f"{_label(place)}: {text!r} is a literal, and would always be there", hint)
+        if model.allow == "public" and "claim:" in text:
+            self._problem(place, f"{_label(place)}: a public rule knows no claim")
+        return bound
+
+    def _bound(self, text: str, path: Template, place: Location) -> Bound | None:
+        try:
+            bound = Bound(text, sources.parse(text.removesuffix("?"), path, self.keys), text.endswith("?"))
+            _check_bound(bound, _key(place))
+        except Mistake as mistake:
+            self._problem(place, f"{_label(place)}: {mistake}", mistake.hint)
+            return None
+        return bound
+
+    def _tolerance(self, model: RuleModel, path: Template, place: Location) -> None:
+        tail = path.segments[-1].variable if path.tail is not None else None
+        texts = list(_texts(model))
+        for index, fault in enumerate(model.tolerate):
+            if fault in PATH_TOLERABLE:
+                if tail is None:
+                    message = f"the path has no {{name...}}, so {fault.value!r} would never be tolerated"
+                    self._problem((*place, index), f"tolerate[{index}]: {message}")
+            elif text := _reader(texts, fault):
+                message = f"the rule reads {text}, so {fault.value!r} cannot be tolerated"
+                self._problem((*place, index), f"tolerate[{index}]: {message}")
+        if tail is None or PATH_TOLERABLE.isdisjoint(model.tolerate):
+            return
+        if not any(segment.literal for segment in path.segments):
+            self._problem(place, "a rule for every path cannot tolerate ambiguity", "give it a fixed prefix")
+        if any(text.endswith(f"path:{tail}") for text in texts):
+            self._problem(place, f"the rule reads path:{tail}, so it cannot tolerate ambiguity there")
+
+
+def _check_bound(bound: Bound, key: str) -> None:
+    """Refuse what reads well but can never work. Raises Mistake."""
+    text, literal = bound.text, isinstance(bound.source, Literal)
+    if bound.optional and literal:
+        raise Mistake(f"{text!r} is a literal and cannot be optional", "remove the question mark")
+    if bound.optional and key in _REQUIRED:
+        raise Mistake(f"{text!r} cannot be optional", "remove the question mark")
+    if key == "namespace" and literal and NAMESPACE.fullmatch(text) is None:
+        raise Mistake(f"{text!r} is not the name of a namespace")
+    if key == "path" and literal and not text.startswith("/"):
+        raise Mistake(f"{text!r} is not a path", "start it with a slash")
+
+
+def _namespaces(model: Check, place: Location) -> Iterator[tuple[str, Location]]:
+    if isinstance(model.namespace, list):
+        yield from ((text, (*place, "namespace", index)) for index, text in enumerate(model.namespace))
+    elif model.namespace is not None:
+        yield model.namespace, (*place, "namespace")
+
+
+def _texts(model: RuleModel) -> Iterator[str]:
+    """Every source of a rule, as it is written."""
+    for check in model.access or ():
+        namespaces = [text for text, _ in _namespaces(check, ())]
+        yield from (
+            text.removesuffix("?") for text in (check.verb, check.resource, check.name, check.path, *namespaces) if text
+        )
+    yield from model.forbid
+
+
+def _reader(texts: list[str], fault: Fault) -> str | None:
+    """The source that a tolerated fault of query or body would make ambiguous."""
+    kind = "body" if fault is Fault.FORM_BODY else "query"
+    return next((text for text in texts if re.match(rf"(.*:)?{kind}:", text)), None)
+
+
+def _key(place: Location) -> str:
+    return next(part for part in reversed(place) if isinstance(part, str))
+
+
+def _label(place: Location) -> str:
+    return f"{_key(place)}[{place[-1]}]" if isinstance(place[-1], int) else str(place[-1])
