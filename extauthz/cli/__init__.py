@@ -16,7 +16,6 @@ from extauthz.errors import ExtauthzError
 
 app = typer.Typer(
     name="extauthz",
-    help="External authorization for shared Kubeflow: an Envoy/Istio ext_authz provider that asks Kubernetes RBAC.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -34,7 +33,16 @@ def _version(wanted: bool) -> None:
 def _common(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
-    """Exit codes: 0 allow or all well, 1 deny or findings, 2 usage or configuration error."""
+    """Guard a shared Kubeflow: an Envoy/Istio ext_authz provider that asks Kubernetes RBAC.
+
+    \b
+    Examples:
+      extauthz demo
+      extauthz check -c settings.yaml --user alice@example.com GET /notebook/team-a/nb/
+      extauthz serve -c settings.yaml
+
+    Exit codes: 0 allow or all well, 1 deny or findings, 2 usage or configuration error.
+    """
 
 
 app.command()(serve.serve)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,11 +12,15 @@ from extauthz.settings import Settings
 
 def serve(
     config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The settings file.")],
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], typer.Option(help="The least severe messages to log.")
+    ] = "info",
 ) -> None:
-    """Answer Envoy's checks over gRPC and HTTP until SIGTERM or Ctrl-C.
+    """Answer Envoy's checks until told to stop.
 
     Example: extauthz serve --config /etc/extauthz/settings.yaml
+
+    Serves gRPC and HTTP until SIGTERM or Ctrl-C; checks under way are then answered first.
 
     Policy files are reloaded when they change; a broken one is reported in the log and in
     /readyz of the admin listener, and the last good one keeps serving.
@@ -27,8 +31,6 @@ def serve(
 
     from extauthz import settings
 
-    if log_level not in ("debug", "info", "warning", "error"):
-        raise typer.BadParameter(f"{log_level!r} is none of debug, info, warning, error", param_hint="--log-level")
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     uvloop.run(_serve(settings.load(config)))
 

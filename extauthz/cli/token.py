@@ -13,9 +13,14 @@ def token(
     group: Annotated[list[str] | None, typer.Option("--group", "-g", help="A group of the user.")] = None,
     state: Annotated[Path | None, typer.Option(metavar="DIR", help="The demo's folder.")] = None,
 ) -> None:
-    """Sign a token for the demo that runs, or last ran, in this folder.
+    """Sign a token with the demo's key.
 
-    Example: curl -H "authorization: Bearer $(extauthz token alice@example.com)" localhost:8080/...
+    \b
+    Example:
+      curl -H "authorization: Bearer $(extauthz token alice@example.com)" \\
+        'localhost:8080/pipeline/apis/v2beta1/runs?namespace=team-a'
+
+    The demo that runs, or ran last, in the state folder believes it.
     """
     from extauthz.demo.issuer import Signer, state_folder
 
