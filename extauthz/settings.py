@@ -217,6 +217,34 @@ class PolicySettings(Model):
     """Files and folders of policy YAML; folders are read recursively and watched for changes."""
 
 
+class KfpLookupSettings(Model):
+    """How the Kubeflow Pipelines API is asked to which namespace an object belongs."""
+
+    url: Annotated[str, Field(pattern=r"^https?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?$")]
+    """Where the API is, such as `http://ml-pipeline.kubeflow:8888`; paths start with `/apis`."""
+    token_file: FilePath = Path("/var/run/secrets/kubeflow/pipelines/token")
+    """Our own ServiceAccount token for the audience `pipelines.kubeflow.org`; read again for every call."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 1.5
+    """How long one lookup may take, waiting included. Keep it below Envoy's own timeout."""
+    max_concurrent: Annotated[int, Field(ge=1, le=1000)] = 32
+    """How many calls may be under way at once."""
+    max_entries: Annotated[int, Field(ge=1)] = 20_000
+    """How many answers are remembered; the least recently used go first."""
+    keep_seconds: Annotated[float, Field(gt=0, le=86400)] = 3600
+    """How long an answer is remembered: namespaces never change, but ids may come back after a delete."""
+    unknown_seconds: Annotated[float, Field(gt=0, le=300)] = 5
+    """How long an unknown id is remembered."""
+    ca_file: FilePath | None = None
+    """Certificate authorities to trust instead of the system's."""
+
+
+class Lookups(Model):
+    """Who knows the namespace of an object that a request names only by its id."""
+
+    kfp: KfpLookupSettings | None = None
+    """The kinds experiment, run, job, pipeline, pipeline_version and artifact_key. Unset: no rule may use them."""
+
+
 class ResponseSettings(Model):
     """What the upstream is told about the caller."""
 
@@ -250,6 +278,7 @@ class Settings(Model):
     listeners: Listeners = Field(default_factory=Listeners)
     identity: Identity
     access: Access
+    lookups: Lookups = Field(default_factory=Lookups)
     policy: PolicySettings
     response: ResponseSettings = Field(default_factory=ResponseSettings)
     body: BodySettings = Field(default_factory=BodySettings)

@@ -2,7 +2,8 @@
 
 Kubeflow Pipelines lays objects out as `private-artifacts/{namespace}/…` and
 `private/{namespace}/…`. The prefix is the authority: whatever else a key holds was chosen
-by whoever ran the pipeline.
+by whoever ran the pipeline. Only the layout without such a prefix, of before August 2025,
+is told by the run id inside, `v2/artifacts/{pipeline}/{run id}/…`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 
 _OWNED = re.compile(r"(?:private-artifacts|private)/([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)/")
+_OF_RUN = re.compile(r"v2/artifacts/[^/]+/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/")
 
 
 def namespace_of_key(key: str) -> str | None:
@@ -18,9 +20,18 @@ def namespace_of_key(key: str) -> str | None:
     Keys with empty or dot segments, backslashes or percent signs tell nothing: object
     stores and their clients read them in several ways.
     """
+    return _told(_OWNED, key)
+
+
+def run_of_key(key: str) -> str | None:
+    """Return the id of the run that an object key of the older layout belongs to, or None."""
+    return _told(_OF_RUN, key)
+
+
+def _told(layout: re.Pattern[str], key: str) -> str | None:
     if "\\" in key or "%" in key or any(part in ("", ".", "..") for part in key.split("/")[:-1]):
         return None
     if key.rpartition("/")[2] in (".", ".."):
         return None
-    owned = _OWNED.match(key)
-    return owned[1] if owned else None
+    told = layout.match(key)
+    return told[1] if told else None
