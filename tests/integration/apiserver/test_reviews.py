@@ -337,7 +337,7 @@ async def test_retry_after_is_waited_for(server: Double, connection: Connection)
 
 async def test_server_that_is_gone_refuses_and_recovers(server: Double, connection: Connection, clock: Clock) -> None:
     """Refused connections refuse; a server that comes back, even with a new authority, is used without a restart."""
-    kubernetes = authorizer(connection, clock, timeout_seconds=0.5)
+    kubernetes = authorizer(connection, clock)
     port = int(server.url.rpartition(":")[2])
     await server.stop()
     assert await reason_of(kubernetes) == "authorizer_unavailable"
