@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Awaitable, Hashable, Mapping
+from collections.abc import Awaitable, Hashable
 from typing import Protocol, cast
 
 from extauthz.decision import Decision, Outcome, Reason, RuleRef
@@ -30,7 +30,7 @@ _logger = logging.getLogger(__name__)
 class Authenticator(Protocol):
     """Finds out who asks."""
 
-    def authenticate(self, headers: Mapping[str, str]) -> Subject | Awaitable[Subject | None] | None:
+    def authenticate(self, request: Request) -> Subject | Awaitable[Subject | None] | None:
         """Return the subject, or None without a credential. Raises CredentialError, Unavailable."""
         ...
 
@@ -141,7 +141,7 @@ class _Flow:
         if "subject" in self.answers:
             self.subject = cast("Subject | None", self.answers["subject"])
             return None
-        answer = self.gateway.authenticator.authenticate(self.request.headers)
+        answer = self.gateway.authenticator.authenticate(self.request)
         if answer is None or isinstance(answer, Subject):
             self.subject = answer
             return None

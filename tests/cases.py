@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class Named:
     user: str
     groups: tuple[str, ...] = ()
 
-    def authenticate(self, headers: Mapping[str, str]) -> Subject | Awaitable[Subject | None] | None:
+    def authenticate(self, request: Request) -> Subject | Awaitable[Subject | None] | None:
         return Subject.authenticated(self.user, self.groups, authenticator="test") if self.user else None
 
 

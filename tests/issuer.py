@@ -19,6 +19,8 @@ import jwt
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from extauthz.request import Request, read
+
 NOW = 1_800_000_000
 """The Unix time at which the tests play."""
 ABSENT: Any = object()
@@ -75,6 +77,11 @@ def compact(header: bytes | Mapping[str, Any], payload: bytes | Mapping[str, Any
     """Sign whatever is given, as it is, with the key's own algorithm."""
     signed = f"{segment(header)}.{segment(payload)}"
     return f"{signed}.{segment(key.sign(signed.encode()))}"
+
+
+def asking(headers: Mapping[str, str], *, peer: str = "", target: str = "/x", host: str = "") -> Request:
+    """Return a request with these headers, from a mesh peer where one is given."""
+    return read(method="GET", target=target, headers=headers, host=host, peer=peer)
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,8 +30,8 @@ class Believed:
     def __init__(self, user: str, groups: tuple[str, ...]) -> None:
         self._subject = Subject.authenticated(user, groups, authenticator="command line") if user else None
 
-    def authenticate(self, headers: Mapping[str, str]) -> Subject | Awaitable[Subject | None] | None:
-        """Return the named subject, whatever the headers say."""
+    def authenticate(self, request: Request) -> Subject | Awaitable[Subject | None] | None:
+        """Return the named subject, whatever the request says."""
         return self._subject
 
 

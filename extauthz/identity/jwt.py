@@ -21,6 +21,7 @@ from extauthz.identity.keys import KeySet
 from extauthz.identity.store import Clock, KeyStore, Sleep
 from extauthz.identity.token import UnverifiedToken, read_token
 from extauthz.identity.verifier import Verifier
+from extauthz.request import Request
 from extauthz.settings import Identity
 from extauthz.subject import Subject
 
@@ -81,14 +82,13 @@ class JwtAuthenticator:
         stores = (verifier.store for verifier in self._verifiers.values())
         return [problem for store in stores if (problem := store.problem)]
 
-    def authenticate(self, headers: Mapping[str, str]) -> Subject | Awaitable[Subject | None] | None:
+    def authenticate(self, request: Request) -> Subject | Awaitable[Subject | None] | None:
         """Return the caller that the request's token names; None where it carries no token.
 
-        `headers` have lower-case names, with values of one name joined by commas. The answer
-        must be awaited only where keys have to be fetched first. Raises CredentialError, and
-        Unavailable while the issuer's keys cannot be had.
+        The answer must be awaited only where keys have to be fetched first. Raises
+        CredentialError, and Unavailable while the issuer's keys cannot be had.
         """
-        credential = self._credential(headers)
+        credential = self._credential(request.headers)
         if credential is None:
             return None
         known = self._known.get(credential)

@@ -16,7 +16,7 @@ from extauthz.identity import JwtAuthenticator
 from extauthz.settings import Identity
 from extauthz.subject import Subject
 from tests.apiserver import pki
-from tests.issuer import ABSENT, Clock, Fault, Issuer, KeyServer, Pauses, bearer, ec_key, rsa_key, segment
+from tests.issuer import ABSENT, Clock, Fault, Issuer, KeyServer, Pauses, asking, bearer, ec_key, rsa_key, segment
 
 
 class World:
@@ -55,7 +55,7 @@ class World:
     async def outcome_of(self, token: str) -> str:
         """Return the user whom a token names, or the reason of the refusal."""
         try:
-            subject = await resolved(self.authenticator.authenticate(bearer(token)))
+            subject = await resolved(self.authenticator.authenticate(asking(bearer(token))))
         except (CredentialError, Unavailable) as refused:
             return refused.reason
         return subject.user if subject else "nobody"
@@ -91,7 +91,7 @@ async def test_keys_are_fetched_before_any_token_comes(world: World) -> None:
     """After the first fetch a token is verified with nothing to wait for."""
     await world.begin()
     assert world.authenticator.problems() == []
-    assert isinstance(world.authenticator.authenticate(bearer(world.issuer.token())), Subject)
+    assert isinstance(world.authenticator.authenticate(asking(bearer(world.issuer.token()))), Subject)
     assert world.server.fetches == 1
 
 
@@ -125,7 +125,7 @@ async def test_jwks_001_a_burst_of_unknown_key_ids(world: World) -> None:
 async def test_jwks_001_a_late_wait_ends_at_once(world: World) -> None:
     """A caller that begins to wait only when the cool-down has begun is refused without a fetch."""
     await world.begin()
-    first, second = (world.authenticator.authenticate(bearer(world.issuer.token({"kid": kid}))) for kid in "ab")
+    first, second = (world.authenticator.authenticate(asking(bearer(world.issuer.token({"kid": kid})))) for kid in "ab")
     for waiting in (first, second):
         with pytest.raises(CredentialError):
             await resolved(waiting)
@@ -230,7 +230,7 @@ async def test_jwks_012_start_while_the_issuer_is_down(world: World) -> None:
     assert "Connect" in world.authenticator.problems()[0]
     assert await world.outcome() == "keys_unavailable"
     with pytest.raises(Unavailable) as refused:
-        await resolved(world.authenticator.authenticate(bearer(world.issuer.token())))
+        await resolved(world.authenticator.authenticate(asking(bearer(world.issuer.token()))))
     assert refused.value.retry_after == 10
     await world.server.up()
     await world.next_fetch()
@@ -248,12 +248,12 @@ async def test_keys_are_refreshed_at_intervals(world: World) -> None:
     """The pause between fetches lies just below the setting, and a refresh takes back removed keys."""
     assert 240 <= await world.begin() <= 300
     old = bearer(world.issuer.token())
-    assert world.authenticator.authenticate(old)
+    assert world.authenticator.authenticate(asking(old))
     world.issuer.keys = [rsa_key("key-2")]
     assert 240 <= await world.next_fetch() <= 300
     assert await world.outcome() == "alice"
     with pytest.raises(CredentialError):
-        await resolved(world.authenticator.authenticate(old))
+        await resolved(world.authenticator.authenticate(asking(old)))
 
 
 async def test_a_slow_issuer_is_given_up(server: KeyServer) -> None:
@@ -410,7 +410,7 @@ async def test_an_unforeseen_error_is_only_a_failed_fetch(caplog: pytest.LogCapt
     configured = {"issuer": "https://idp.example", "audiences": ["kubeflow"], "keys": {"file": "jwks.json"}}
     authenticator = JwtAuthenticator(Identity.model_validate({"jwt": [configured]}), resolve=broken)
     with caplog.at_level(logging.ERROR), pytest.raises(Unavailable):
-        await resolved(authenticator.authenticate(bearer(Issuer().token(exp=4_000_000_000, iat=0))))
+        await resolved(authenticator.authenticate(asking(bearer(Issuer().token(exp=4_000_000_000, iat=0)))))
     assert "unforeseen" in caplog.text
     assert authenticator.problems() == ["issuer https://idp.example has no keys: internal error"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 from extauthz.decision import Decision, Outcome, Reason
 from extauthz.errors import CredentialError, ExtauthzError, Refused, Unavailable
 from extauthz.gateway import MAX_GROUPS_HEADER_BYTES, cannot, failed
-from extauthz.request import Fault
+from extauthz.request import Fault, Request
 from extauthz.review import Attributes, NonResourceAttributes, ResourceAttributes, Review
 from extauthz.settings import ResponseSettings
 from extauthz.subject import Subject
@@ -30,7 +30,7 @@ class Raising:
     error: Exception
     later: bool = False
 
-    def authenticate(self, headers: Mapping[str, str]) -> Subject | Awaitable[Subject | None] | None:
+    def authenticate(self, request: Request) -> Subject | Awaitable[Subject | None] | None:
         return self._fail()
 
     def review(self, subject: Subject, attributes: Attributes) -> Review | Awaitable[Review]:
@@ -54,7 +54,7 @@ class Slow:
     asked: list[Attributes] = field(default_factory=list)
     authenticated: int = 0
 
-    def authenticate(self, headers: Mapping[str, str]) -> Awaitable[Subject | None]:
+    def authenticate(self, request: Request) -> Awaitable[Subject | None]:
         self.authenticated += 1
         return self._subject()
 

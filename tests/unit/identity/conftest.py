@@ -13,7 +13,7 @@ from extauthz.errors import CredentialError
 from extauthz.identity import JwtAuthenticator
 from extauthz.settings import Identity, JwtIssuer
 from extauthz.subject import Subject
-from tests.issuer import Clock, Issuer
+from tests.issuer import Clock, Issuer, asking
 
 
 class Desk:
@@ -49,7 +49,7 @@ class Desk:
 
     async def ask(self, headers: Mapping[str, str]) -> Subject | None:
         """Authenticate, waiting for keys where that is needed."""
-        answer = self.authenticator.authenticate(headers)
+        answer = self.authenticator.authenticate(asking(headers))
         return await answer if inspect.isawaitable(answer) else answer
 
     async def fault(self, headers: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from extauthz.errors import Unavailable
-from tests.issuer import NOW, Issuer, bearer, rsa_key
+from tests.issuer import NOW, Issuer, asking, bearer, rsa_key
 from tests.unit.identity.conftest import Desk
 
 Opened = Callable[..., Desk]
@@ -17,7 +17,7 @@ async def test_a_known_token_is_answered_at_once(desk: Desk, issuer: Issuer) -> 
     """After the first time, the very same subject comes back, with nothing to wait for."""
     headers = bearer(issuer.token())
     first = await desk.ask(headers)
-    assert desk.authenticator.authenticate(headers) is first
+    assert desk.authenticator.authenticate(asking(headers)) is first
 
 
 async def test_jwt_036_a_known_token_expires(desk: Desk, issuer: Issuer) -> None:
@@ -25,7 +25,7 @@ async def test_jwt_036_a_known_token_expires(desk: Desk, issuer: Issuer) -> None
     headers = bearer(issuer.token(exp=NOW + 1))
     first = await desk.ask(headers)
     desk.clock.now = NOW + 30.9
-    assert desk.authenticator.authenticate(headers) is first
+    assert desk.authenticator.authenticate(asking(headers)) is first
     desk.clock.now = NOW + 31
     assert await desk.fault(headers) == "token_expired"
 
@@ -85,7 +85,7 @@ async def test_a_refresh_without_a_change_forgets_nothing(desk: Desk, issuer: Is
     first = await desk.ask(good)
     desk.monotonic.now += 100
     assert await desk.fault(bearer(issuer.token({"kid": "unknown"}))) == "key_unknown"
-    assert desk.authenticator.authenticate(good) is first
+    assert desk.authenticator.authenticate(asking(good)) is first
 
 
 async def test_a_known_token_does_not_outlive_stale_keys(opened: Opened, issuer: Issuer) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from extauthz.errors import CredentialError
 from extauthz.identity import CredentialFault
-from tests.issuer import ABSENT, NOW, Issuer, bearer, compact, ec_key, rsa_key, segment
+from tests.issuer import ABSENT, NOW, Issuer, asking, bearer, compact, ec_key, rsa_key, segment
 from tests.unit.identity.conftest import Desk
 
 ISSUER = Issuer(keys=[rsa_key("key-1"), ec_key("key-2")])
@@ -65,11 +65,11 @@ def refuse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
 
     def check(credential: str) -> None:
         with pytest.raises(CredentialError) as refused:
-            authenticator.authenticate({"authorization": credential})
+            authenticator.authenticate(asking({"authorization": credential}))
         assert refused.value.reason in set(CredentialFault)
 
     yield check
-    assert authenticator.authenticate(bearer(TOKEN))
+    assert authenticator.authenticate(asking(bearer(TOKEN)))
 
 
 def changes(members: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
