@@ -3,8 +3,8 @@
 The rules of a role with an aggregation rule become the union of the roles its selectors
 match, itself left out. Rules written in it by hand stay only as long as nothing has ever
 been matched: the controller takes the field over with its first union, and an empty
-union afterwards empties the role. A dump of a live cluster is already the controller's
-work, so computing it again changes nothing.
+union afterwards empties the role. Objects that come from a live cluster (they have a uid
+or a resourceVersion) are already the controller's work and are taken as they are.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class Rule:
 class Role:
     """A Role, or a ClusterRole where `namespace` is empty.
 
-    `selectors` is the aggregation rule, None where there is none.
+    `selectors` is the aggregation rule, None where there is none to be carried out.
     """
 
     namespace: str
@@ -104,8 +104,19 @@ def _role(data: Object, namespace: str, name: str) -> Role:
         _check_rule(rule, namespaced=bool(namespace))
     if namespace:
         return Role(namespace, name, rules)
-    role_labels = fields.text_map(fields.object_(data, "metadata"), "labels")
-    return Role("", name, rules, role_labels, _selectors(data))
+    metadata = fields.object_(data, "metadata")
+    role_labels = fields.text_map(metadata, "labels")
+    selectors = _selectors(data)
+    return Role("", name, rules, role_labels, None if _is_stored(metadata) else selectors)
+
+
+def _is_stored(metadata: Object) -> bool:
+    """Whether an object was read from a server, which judges by the rules that it stores.
+
+    The controller may not have filled an aggregated role yet, or there may be none; what
+    it would write does not count until it is written.
+    """
+    return bool(fields.text(metadata, "uid") or fields.text(metadata, "resourceVersion"))
 
 
 def _rule(data: Object) -> Rule:

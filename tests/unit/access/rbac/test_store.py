@@ -205,3 +205,14 @@ def test_no_question_raises_or_is_allowed_by_accident(subject: Subject, attribut
     """Any text may stand in a question; without a binding to it the answer is a refusal."""
     filled = store(role("r", {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}), binding("b", user("only me")))
     assert not RbacAuthorizer(filled).review(subject, attributes).allowed
+
+
+@pytest.mark.parametrize("mark", ["uid", "resourceVersion"])
+def test_an_aggregated_role_from_a_server_has_the_rules_it_is_stored_with(mark: str) -> None:
+    """Without a controller, or before it is done, kube-apiserver judges by what is there."""
+    view = labelled("r", {}, selects="x")
+    filled = store(view, labelled("a", {"x": "yes"}, "pods"), binding("b", user("u")))
+    assert ask(filled, "u").allowed
+    view["metadata"][mark] = "17"
+    filled.apply(view)
+    assert not ask(filled, "u").allowed
