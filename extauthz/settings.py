@@ -14,12 +14,9 @@ from pydantic import Field, PrivateAttr, model_validator
 from extauthz import document
 from extauthz.document import Model
 from extauthz.errors import ConfigurationError, Problem
+from extauthz.identity_settings import FilePath, HeaderName, Identity, NonEmpty
 
-Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
-HeaderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
-NonEmpty = Annotated[str, Field(min_length=1)]
-FilePath = Annotated[Path, Field(strict=False)]
 
 
 class GrpcListener(Model):
@@ -53,84 +50,6 @@ class Listeners(Model):
     grpc: GrpcListener | None = Field(default_factory=GrpcListener)
     http: HttpListener | None = Field(default_factory=HttpListener)
     admin: AdminListener = Field(default_factory=AdminListener)
-
-
-class Keys(Model):
-    """Where an issuer's public keys come from: exactly one of `url`, `discovery` and `file`."""
-
-    url: Annotated[str, Field(pattern=r"^https?://")] | None = None
-    """Address of a JWKS."""
-    discovery: bool = False
-    """Read the JWKS address from the issuer's `/.well-known/openid-configuration`."""
-    file: FilePath | None = None
-    """A JWKS on disk."""
-    refresh_seconds: Annotated[float, Field(ge=1)] = 300
-    """How often the keys are fetched anew."""
-    cooldown_seconds: Annotated[float, Field(ge=1)] = 10
-    """The least time between two fetches that tokens with unknown key ids can cause."""
-    timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 5
-    """How long one fetch may take."""
-    max_stale_seconds: Annotated[float, Field(ge=0)] = 86400
-    """How long the last good keys serve while the issuer cannot be reached."""
-    ca_file: FilePath | None = None
-    """Certificate authorities to trust for the fetch instead of the system's."""
-
-    @model_validator(mode="after")
-    def _exactly_one_source(self) -> Keys:
-        if sum((self.url is not None, self.discovery, self.file is not None)) != 1:
-            raise ValueError("keys need exactly one of url, discovery and file")
-        return self
-
-
-class Claims(Model):
-    """Which claims name the user and the groups, with Kubernetes' prefixes."""
-
-    user: NonEmpty = "sub"
-    """The claim that names the user. It must hold text."""
-    user_prefix: str = ""
-    """Put before every user name, so that two issuers cannot name the same user."""
-    groups: NonEmpty | None = None
-    """The claim that lists the groups, as text or a list of texts."""
-    groups_prefix: str = ""
-    """Put before every group name."""
-
-
-class JwtIssuer(Model):
-    """One issuer whose JSON Web Tokens are accepted."""
-
-    issuer: NonEmpty
-    """The exact `iss` of its tokens."""
-    audiences: Annotated[list[NonEmpty], Field(min_length=1)]
-    """A token must name at least one of these in `aud`."""
-    algorithms: Annotated[list[Algorithm], Field(min_length=1)] = ["RS256"]
-    """Accepted signature algorithms; asymmetric ones only."""
-    keys: Keys
-    claims: Claims = Field(default_factory=Claims)
-    header: HeaderName = "authorization"
-    """The request header that carries the token; only `authorization` has the prefix `Bearer`."""
-    leeway_seconds: Annotated[float, Field(ge=0, le=300)] = 30
-    """Allowed clock difference when `exp`, `nbf` and `iat` are checked."""
-    token_type: NonEmpty | None = None
-    """The required `typ` of the token header, such as `at+jwt`; unset accepts `JWT` or none."""
-
-
-class Identity(Model):
-    """Who is believed."""
-
-    jwt: Annotated[list[JwtIssuer], Field(min_length=1)]
-    max_token_bytes: Annotated[int, Field(ge=256, le=65536)] = 16384
-    """Larger credentials are refused before they are parsed."""
-    max_cached_tokens: Annotated[int, Field(ge=0)] = 10000
-    """How many verified tokens are remembered until they expire."""
-    max_cache_seconds: Annotated[float, Field(ge=0)] = 300
-    """How long a verified token is remembered at the most, whatever its `exp` says."""
-
-    @model_validator(mode="after")
-    def _issuers_differ(self) -> Identity:
-        places = [(issuer.header, issuer.issuer) for issuer in self.jwt]
-        if len(set(places)) != len(places):
-            raise ValueError("the same issuer is configured twice for one header")
-        return self
 
 
 class RbacAuthorizer(Model):
@@ -284,6 +203,12 @@ class Settings(Model):
     body: BodySettings = Field(default_factory=BodySettings)
 
     _folder: Path = PrivateAttr(default_factory=Path)
+
+    @model_validator(mode="after")
+    def _principals_are_seen(self) -> Settings:
+        if (self.identity.peer or self.identity.header) and self.listeners.grpc is None:
+            raise ValueError("identity.peer and identity.header need listeners.grpc: HTTP checks carry no principal")
+        return self
 
     def resolve(self, path: Path) -> Path:
         """Return a path of this file as seen from the settings file's folder."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from extauthz.errors import CredentialError
 from extauthz.identity.faults import CredentialFault
-from extauthz.settings import Claims, JwtIssuer
+from extauthz.identity_settings import Claims, JwtIssuer
 from extauthz.subject import Subject
 
 MAX_NAME_BYTES = 1024

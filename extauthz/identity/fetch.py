@@ -16,7 +16,7 @@ import aiohttp
 
 from extauthz.identity.keys import KeySourceError
 from extauthz.identity.strictjson import parse_object
-from extauthz.settings import JwtIssuer, Keys
+from extauthz.identity_settings import JwtIssuer, Keys
 
 MAX_BYTES = 1024 * 1024
 

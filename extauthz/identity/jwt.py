@@ -21,8 +21,8 @@ from extauthz.identity.keys import KeySet
 from extauthz.identity.store import Clock, KeyStore, Sleep
 from extauthz.identity.token import UnverifiedToken, read_token
 from extauthz.identity.verifier import Verifier
+from extauthz.identity_settings import Identity
 from extauthz.request import Request
-from extauthz.settings import Identity
 from extauthz.subject import Subject
 
 Credential = tuple[str, str]

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 
 from extauthz.identity.fetch import Fetch
 from extauthz.identity.keys import KeySet, KeySourceError, parse_key_set
-from extauthz.settings import JwtIssuer
+from extauthz.identity_settings import JwtIssuer
 
 Clock = Callable[[], float]
 Sleep = Callable[[float], Awaitable[object]]

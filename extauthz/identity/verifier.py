@@ -18,7 +18,7 @@ from extauthz.identity.faults import KEYS_UNAVAILABLE, CredentialFault
 from extauthz.identity.keys import Key
 from extauthz.identity.store import KeyStore
 from extauthz.identity.token import UnverifiedToken
-from extauthz.settings import JwtIssuer
+from extauthz.identity_settings import JwtIssuer
 from extauthz.subject import Subject
 
 _AUDIENCE_ERRORS = (jwt.InvalidAudienceError, jwt.MissingRequiredClaimError)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from extauthz.identity.store import KeyStore
-from extauthz.settings import JwtIssuer
+from extauthz.identity_settings import JwtIssuer
 from tests.issuer import Clock, Issuer
 
 
