@@ -163,6 +163,23 @@ async def test_a_late_answer_from_before_an_event_does_not_replace_a_newer_one()
     assert counter.kept() is False
 
 
+async def test_the_end_of_a_review_from_before_an_event_leaves_the_newer_one_to_join() -> None:
+    """When the older review is answered first, callers still share the one under way."""
+    counter = Counter()
+    older = ask(counter)
+    await settle()
+    counter.generations.raise_for(TEAM_A)
+    newer = ask(counter)
+    await settle()
+    counter.desk.answer(True)
+    await settle()
+    third = ask(counter)
+    await settle()
+    counter.desk.answer(False)
+    assert [(await caller).allowed for caller in (older, newer, third)] == [True, False, False]
+    assert len(counter.desk.asked) == 2
+
+
 async def test_an_event_elsewhere_does_not_part_callers() -> None:
     """Callers still share a review when something happened that cannot change it."""
     counter = Counter()
