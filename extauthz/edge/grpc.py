@@ -20,6 +20,8 @@ from extauthz.gateway import Gateway, failed
 from extauthz.settings import GrpcListener
 
 SERVICE = "envoy.service.auth.v3.Authorization"
+BESIDE_BODY_BYTES = 1024 * 1024
+"""How much a CheckRequest may hold beside the body: headers, certificates, metadata."""
 
 _logger = logging.getLogger(__name__)
 
@@ -37,7 +39,9 @@ class GrpcEdge:
 
     async def start(self) -> None:
         """Listen. Raises ConfigurationError when the address is taken."""
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        largest = self._max_body_bytes + BESIDE_BODY_BYTES
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", largest)])
+        self._server = server
         handler = grpc.unary_unary_rpc_method_handler(self._check)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Check": handler}),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -51,7 +55,6 @@ class GrpcEdge:
                 Problem(f"cannot listen on {self._listener.address}", hint="is the port taken?")
             ) from None
         await server.start()
-        self._server = server
 
     async def set_ready(self, ready: bool) -> None:
         """Tell gRPC health watchers whether checks are answered."""

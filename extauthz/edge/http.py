@@ -20,6 +20,8 @@ from extauthz.request import Request, read
 from extauthz.settings import HttpListener
 
 REMOVE = "x-envoy-auth-headers-to-remove"
+MAX_HEAD_BYTES = 128 * 1024
+"""The longest request line, and the longest header: more than Envoy's own limit for all of them together."""
 
 _logger = logging.getLogger(__name__)
 
@@ -38,8 +40,14 @@ class HttpEdge:
         """Listen. Raises ConfigurationError when the address is taken."""
         listening: socket.socket = bind(self._listener.address)
         self.port = listening.getsockname()[1]
-        # auto_decompress would show us another body than the upstream gets.
-        server = web.Server(self._handle, access_log=None, auto_decompress=False, keepalive_timeout=3600)
+        server = web.Server(
+            self._handle,
+            access_log=None,
+            auto_decompress=False,  # it would show us another body than the upstream gets
+            keepalive_timeout=3600,
+            max_line_size=MAX_HEAD_BYTES,
+            max_field_size=MAX_HEAD_BYTES,
+        )
         self._runner = web.ServerRunner(server)
         await self._runner.setup()
         await web.SockSite(self._runner, listening).start()

@@ -21,8 +21,8 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-async def serve(built: Gateway, *, reflection: bool = False) -> GrpcEdge:
-    edge = GrpcEdge(built, GrpcListener(address="127.0.0.1:0", reflection=reflection), max_body_bytes=65536)
+async def serve(built: Gateway, *, reflection: bool = False, max_body_bytes: int = 65536) -> GrpcEdge:
+    edge = GrpcEdge(built, GrpcListener(address="127.0.0.1:0", reflection=reflection), max_body_bytes=max_body_bytes)
     await edge.start()
     return edge
 
@@ -139,3 +139,17 @@ async def test_a_taken_port_is_said(edge: GrpcEdge) -> None:
     with pytest.raises(ConfigurationError, match=str(edge.port)):
         await second.start()
     await second.stop(0)
+
+
+async def test_a_body_as_large_as_the_settings_allow_is_read() -> None:
+    """gRPC's own limit of 4 MiB for a message does not stand in the way."""
+    limit = 8 * 1024 * 1024
+    edge = await serve(gateway(), max_body_bytes=limit)
+    message = ask("/pipeline/apis/v2beta1/experiments", "POST")
+    http = message.attributes.request.http
+    http.headers["x-envoy-auth-partial-body"] = "false"
+    http.raw_body = b'{"namespace":"team-a","display_name":"x"}'.ljust(limit - 1)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{edge.port}") as channel:
+        response = await check(channel, message)
+    await edge.stop(1)
+    assert response.status.code == 0

@@ -165,3 +165,18 @@ async def test_public_paths_remove_every_identity_header() -> None:
     assert status == 200
     assert "kubeflow-userid" not in headers
     assert "kubeflow-userid" in headers["x-envoy-auth-headers-to-remove"].split(",")
+
+
+@pytest.mark.parametrize("length", [9_000, 50_000])
+async def test_whatever_envoy_lets_pass_is_read(edge: HttpEdge, length: int) -> None:
+    """Envoy forwards 60 KiB of headers: long tokens, cookies and paths get the gRPC edge's answers."""
+    assert (await send(edge, get("/check/app", f"cookie: {'a' * length}")))[0] == 200
+    status, _, told = await send(edge, get("/check/app?x=" + "a" * length))
+    assert status == (200 if length < 16_000 else 400)
+    if status == 400:
+        assert json.loads(told)["details"]["causes"][0]["reason"] == "target_too_long"
+
+
+async def test_a_hundred_headers_are_read(edge: HttpEdge) -> None:
+    """As many as Envoy lets pass by default, and those that it adds."""
+    assert (await send(edge, get("/check/app", *(f"x-{number}: 1" for number in range(110)))))[0] == 200
