@@ -12,13 +12,14 @@ import re
 
 _OWNED = re.compile(r"(?:private-artifacts|private)/([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)/")
 _OF_RUN = re.compile(r"v2/artifacts/[^/]+/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/")
+_DOUBTFUL = re.compile(r"[\\%?#\x00-\x1f\x7f]|(?:^|/)\.{0,2}/|(?:^|/)\.{1,2}\Z")
 
 
 def namespace_of_key(key: str) -> str | None:
     """Return the namespace that owns an object key, or None where the key does not tell.
 
-    Keys with empty or dot segments, backslashes or percent signs tell nothing: object
-    stores and their clients read them in several ways.
+    Keys with empty or dot segments, backslashes, control characters or what has a meaning
+    in a URL tell nothing: object stores and their clients read them in several ways.
     """
     return _told(_OWNED, key)
 
@@ -29,9 +30,5 @@ def run_of_key(key: str) -> str | None:
 
 
 def _told(layout: re.Pattern[str], key: str) -> str | None:
-    if "\\" in key or "%" in key or any(part in ("", ".", "..") for part in key.split("/")[:-1]):
-        return None
-    if key.rpartition("/")[2] in (".", ".."):
-        return None
     told = layout.match(key)
-    return told[1] if told else None
+    return told[1] if told and not _DOUBTFUL.search(key) else None

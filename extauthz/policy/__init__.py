@@ -2,7 +2,7 @@
 
 from extauthz.policy.loader import Policy, load
 from extauthz.policy.routes import Missing
-from extauthz.policy.rule import Answer, Rule
-from extauthz.policy.sources import KeyReaders
+from extauthz.policy.rule import Answer, Asked, Rule
+from extauthz.policy.sources import KeyReaders, Waiting
 
-__all__ = ["Answer", "KeyReaders", "Missing", "Policy", "Rule", "load"]
+__all__ = ["Answer", "Asked", "KeyReaders", "Missing", "Policy", "Rule", "Waiting", "load"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from extauthz.decision import RuleRef
@@ -13,6 +14,7 @@ from extauthz.policy import sources, template
 from extauthz.policy.model import Check, PolicyModel, RuleModel
 from extauthz.policy.rule import (
     ALL_NAMESPACES,
+    AUTHENTICATED,
     NAMESPACE,
     PATH_TOLERABLE,
     REFUSE,
@@ -22,20 +24,22 @@ from extauthz.policy.rule import (
     Resource,
     Rule,
 )
-from extauthz.policy.sources import KeyReaders, Literal
+from extauthz.policy.sources import Known, Literal, LookedUp
 from extauthz.policy.template import Mistake, Template
 from extauthz.request import Fault
 
 _REQUIRED = ("verb", "resource", "path", "forbid")
-_WORDS = (REFUSE, ALL_NAMESPACES)
+_ABSENT_WORDS = (REFUSE, ALL_NAMESPACES, AUTHENTICATED)
+_SHARED_WORDS = (REFUSE, AUTHENTICATED)
+_READING = ("get", "list")
 
 
 class Compiler:
     """Compiles one document. `problems` holds what is wrong with it."""
 
-    def __init__(self, part: Document, keys: KeyReaders) -> None:
+    def __init__(self, part: Document, known: Known) -> None:
         self.part = part
-        self.keys = keys
+        self.known = known
         self.problems: list[Problem] = []
 
     def rules(self) -> dict[Rule, tuple[Path, int, int]]:
@@ -83,13 +87,16 @@ class Compiler:
 
     def _check(self, model: Check, path: Template, place: Location) -> Resource | NonResource | None:
         verb = self._bound(model.verb, path, (*place, "verb"))
+        if_present = self._bound(model.if_present, path, (*place, "ifPresent")) if model.if_present else None
         if model.path is not None:
             url = self._bound(model.path, path, (*place, "path"))
-            return NonResource(verb, url) if verb and url else None
+            return NonResource(verb, url, if_present) if verb and url else None
         resource = self._bound(model.resource or "", path, (*place, "resource"))
         name = self._bound(model.name, path, (*place, "name")) if model.name else None
         namespace = [self._bound(text, path, where) for text, where in _namespaces(model, place)]
-        self._absence(model.absent_namespace, (*place, "absentNamespace"))
+        self._word(model, model.absent_namespace, _ABSENT_WORDS, (*place, "absentNamespace"))
+        self._word(model, model.shared_namespace, _SHARED_WORDS, (*place, "sharedNamespace"))
+        self._named_by_lookup(name, namespace, place)
         if verb is None or resource is None:
             return None
         return Resource(
@@ -100,15 +107,26 @@ class Compiler:
             subresource=model.subresource,
             namespace=tuple(bound for bound in namespace if bound),
             absent_namespace=model.absent_namespace,
+            shared_namespace=model.shared_namespace,
             name=name,
+            if_present=if_present,
         )
 
-    def _absence(self, word: str, place: Location) -> None:
-        if word in _WORDS:
+    def _word(self, model: Check, word: str, words: tuple[str, ...], place: Location) -> None:
+        key = place[-1]
+        if word == AUTHENTICATED and model.verb not in _READING:
+            self._problem(place, f"{key}: {word} is for {' and '.join(_READING)}; every other verb needs a right")
+        elif word not in words and (NAMESPACE.fullmatch(word) is None or near(word, words, likeness=0.9)):
+            message = f"{key}: {word!r} is neither {', '.join(words)} nor the name of a namespace"
+            self._problem(place, message, near(word, words))
+
+    def _named_by_lookup(self, name: Bound | None, namespace: list[Bound | None], place: Location) -> None:
+        """The name of an object must come with its namespace, so that nothing is told of it before."""
+        lookups = [bound.source for bound in namespace if bound and isinstance(bound.source, LookedUp)]
+        if name is None or not isinstance(name.source, LookedUp) or replace(name.source, named=False) in lookups:
             return
-        if NAMESPACE.fullmatch(word) is None or near(word, _WORDS, likeness=0.9):
-            message = f"absentNamespace: {word!r} is neither {REFUSE}, {ALL_NAMESPACES} nor the name of a namespace"
-            self._problem(place, message, near(word, _WORDS))
+        wanted = name.text.removesuffix("?").replace(".name", "", 1)
+        self._problem((*place, "name"), f"name: {name.text!r} needs the namespace of the same object", f"add {wanted}")
 
     def _forbidden(self, text: str, model: RuleModel, path: Template, place: Location) -> Bound | None:
         bound = self._bound(text, path, place)
@@ -121,7 +139,7 @@ class Compiler:
 
     def _bound(self, text: str, path: Template, place: Location) -> Bound | None:
         try:
-            bound = Bound(text, sources.parse(text.removesuffix("?"), path, self.keys), text.endswith("?"))
+            bound = Bound(text, sources.parse(text.removesuffix("?"), path, self.known), text.endswith("?"))
             _check_bound(bound, _key(place))
         except Mistake as mistake:
             self._problem(place, f"{_label(place)}: {mistake}", mistake.hint)
@@ -156,6 +174,10 @@ def _check_bound(bound: Bound, key: str) -> None:
         raise Mistake(f"{text!r} cannot be optional", "remove the question mark")
     if key == "namespace" and literal and NAMESPACE.fullmatch(text) is None:
         raise Mistake(f"{text!r} is not the name of a namespace")
+    if key == "ifPresent" and (literal or bound.optional):
+        raise Mistake(f"{text!r} is always or never there", "name a source without a question mark")
+    if isinstance(bound.source, LookedUp) and key != ("name" if bound.source.named else "namespace"):
+        raise Mistake(f"{text!r} has no place here", "lookup:KIND is a namespace, lookup:KIND.name a name")
     if key == "path" and literal and not text.startswith("/"):
         raise Mistake(f"{text!r} is not a path", "start it with a slash")
 
@@ -171,9 +193,8 @@ def _texts(model: RuleModel) -> Iterator[str]:
     """Every source of a rule, as it is written."""
     for check in model.access or ():
         namespaces = [text for text, _ in _namespaces(check, ())]
-        yield from (
-            text.removesuffix("?") for text in (check.verb, check.resource, check.name, check.path, *namespaces) if text
-        )
+        texts = (check.verb, check.resource, check.name, check.path, check.if_present, *namespaces)
+        yield from (text.removesuffix("?") for text in texts if text)
     yield from model.forbid
 
 

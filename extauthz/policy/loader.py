@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from extauthz.policy import files
 from extauthz.policy.compiler import Compiler
 from extauthz.policy.routes import Missing, Routes
 from extauthz.policy.rule import Rule
-from extauthz.policy.sources import KeyReaders
+from extauthz.policy.sources import KeyReaders, Known
 from extauthz.policy.template import Mistake
 from extauthz.request import Request
 
@@ -32,8 +32,12 @@ class Policy:
         return self.routes.find(request)
 
 
-def load(paths: Sequence[Path], keys: KeyReaders) -> Policy:
-    """Load policy files and folders. Raises ConfigurationError with every problem found."""
+def load(paths: Sequence[Path], keys: KeyReaders, lookups: Collection[str] = ()) -> Policy:
+    """Load policy files and folders. Raises ConfigurationError with every problem found.
+
+    `lookups` are the kinds of objects whose namespace can be asked for.
+    """
+    known = Known(keys, lookups)
     problems: list[Problem] = []
     places: dict[Rule, tuple[Path, int, int]] = {}
     for file in files.find(paths):
@@ -43,7 +47,7 @@ def load(paths: Sequence[Path], keys: KeyReaders) -> Policy:
             problems += error.problems
             continue
         for part in parts:
-            compiler = Compiler(part, keys)
+            compiler = Compiler(part, known)
             places |= compiler.rules()
             problems += compiler.problems
     routes = Routes()

@@ -11,7 +11,13 @@ from extauthz.request import TOLERABLE, Fault
 
 SOURCE_SYNTAX = (
     "A literal, or a source: `path:VARIABLE`, `query:NAME`, `header:NAME`, `body:/POINTER`, `claim:NAME`, "
-    "`key:KIND:SOURCE`. A trailing `?` makes a source optional."
+    "`key:KIND:SOURCE` (the namespace that an object's key names), `lookup:KIND:SOURCE` (the namespace that the "
+    "object with that id belongs to), `lookup:KIND.name:SOURCE` (its name). "
+    "Braces behind a member of the body go through a list: `body:/items{}/id` is every element, "
+    "`body:/items{key/type=NAMESPACE|5,relationship=OWNER|1}/key/id` those whose members have one of these values, "
+    "an enum's name or number; all elements that fit must agree. "
+    "`query:ref.id{ref.type=NAMESPACE|5}` is a parameter that counts only where another one has one of these values. "
+    "A trailing `?` makes a source optional."
 )
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=128)]
@@ -60,22 +66,35 @@ class Check(Model):
     namespace: Source | Annotated[list[Source], Field(min_length=1)] | None = None
     """Where the namespace comes from. Several sources must agree. Unset reviews a right in all namespaces."""
     absent_namespace: Source = "refuse"
-    """What no namespace means: `refuse`, `all-namespaces`, or the name of one shared namespace."""
+    """What no namespace means: `refuse`, `all-namespaces`, a namespace to review instead, or for get and list
+    `authenticated`, which asks for no right."""
+    shared_namespace: Source = "refuse"
+    """What a looked-up object means that belongs to nobody: `refuse`, a namespace to review instead, or for get and
+    list `authenticated`, which asks for no right."""
     name: Source | None = None
     """The object's name; unset reviews a right on all names."""
     path: Source | None = None
     """A non-resource URL path, such as `/metrics`."""
+    if_present: Source | None = None
+    """Ask for this right only where the request has a value here."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Check:
-        resource_fields = {"group", "version", "resource", "subresource", "namespace", "absent_namespace", "name"}
+        namespace_fields = {"namespace", "absent_namespace", "shared_namespace"}
+        resource_fields = {"group", "version", "resource", "subresource", "name"} | namespace_fields
         if self.path is not None and self.model_fields_set & resource_fields:
-            raise ValueError("a check with path is a non-resource check and takes only verb beside it")
+            raise ValueError("a check with path is a non-resource check and takes only verb and ifPresent beside it")
         if self.path is None and self.resource is None:
             raise ValueError("a check needs resource, or path for a non-resource URL")
         if self.namespace is None and "absent_namespace" in self.model_fields_set:
             raise ValueError("absentNamespace needs namespace")
+        if "shared_namespace" in self.model_fields_set and not self._looks_up():
+            raise ValueError("sharedNamespace needs a namespace that is looked up")
         return self
+
+    def _looks_up(self) -> bool:
+        texts = self.namespace if isinstance(self.namespace, list) else [self.namespace or ""]
+        return any(text.startswith("lookup:") for text in texts)
 
 
 class RuleModel(Model):
@@ -103,6 +122,8 @@ class RuleModel(Model):
     def _one_answer(self) -> RuleModel:
         if sum(answer is not None for answer in (self.allow, self.access, self.deny)) != 1:
             raise ValueError(f"rule {self.name!r} needs exactly one of allow, access and deny")
+        if self.access and all(check.if_present for check in self.access):
+            raise ValueError(f"rule {self.name!r} needs a right that is asked for always, without ifPresent")
         return self
 
 

@@ -2,7 +2,7 @@
 
 Folders are watched, not files, since editors and ConfigMap mounts replace files instead of
 writing to them. Where a change goes unseen, as when a watched folder was itself replaced,
-the comparison of every second finds it. Loading happens off the event loop.
+a comparison twice a second finds it. Loading happens off the event loop.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from extauthz.errors import ConfigurationError
 from extauthz.policy import files
 from extauthz.policy.loader import Policy
 
-COMPARE_MS = 1000
+COMPARE_MS = 500
 
 _logger = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ class PolicyWatch:
     async def run(self) -> None:
         """Watch until `stop`."""
         while not self._stop.is_set():
+            # Where nothing can be watched, each new run of this function still finds the changes.
+            await self._compare()
             watched = await asyncio.to_thread(files.folders, self._paths)
             changes = watchfiles.awatch(
                 *watched,

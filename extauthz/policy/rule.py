@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from extauthz.decision import RuleRef
-from extauthz.errors import Refused
-from extauthz.policy.sources import Literal, Reading, Source
+from extauthz.errors import ExtauthzError, Refused, Unavailable
+from extauthz.found import Found
+from extauthz.policy.sources import Literal, LookedUp, LookUp, NoSuchObject, Reading, Source, Waiting
 from extauthz.policy.template import Template
 from extauthz.request import TOLERABLE, WHOLE_REQUEST, Fault, Request
 from extauthz.review import Attributes, NonResourceAttributes, ResourceAttributes
@@ -24,6 +25,7 @@ PATH_TOLERABLE = TOLERABLE - {Fault.QUERY_DUPLICATE, Fault.QUERY_SPELLING, Fault
 
 REFUSE = "refuse"
 ALL_NAMESPACES = "all-namespaces"
+AUTHENTICATED = "authenticated"
 
 
 class Answer(StrEnum):
@@ -46,9 +48,35 @@ class Bound:
     def value(self, reading: Reading) -> str | None:
         """Return the value, checked to be safe as an attribute, or None where it is absent. Raises Refused."""
         value = self.source.read(reading)
+        if isinstance(self.source, LookedUp):
+            # Another user chose the object's name: one that is unfit asks for the right on all names.
+            return "" if value and _unfit(value) else value
         if value is not None and not isinstance(self.source, Literal):
             _check(value, self.text)
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One right that a request needs.
+
+    `hidden` tells that its namespace is a secret of the object that the request names, so
+    that no answer may depend on it. `verdict` is set where nobody has to be asked, and
+    `why` then says it for the log.
+    """
+
+    attributes: Attributes
+    hidden: bool = False
+    verdict: bool | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The namespace of a review; an open one is readable by everybody who is logged in."""
+
+    namespace: str
+    open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,45 +90,78 @@ class Resource:
     subresource: str
     namespace: tuple[Bound, ...]
     absent_namespace: str
+    shared_namespace: str
     name: Bound | None
+    if_present: Bound | None
 
-    def attributes(self, reading: Reading) -> Attributes:
-        """Read the attributes from a request. Raises Refused."""
-        return ResourceAttributes(
-            verb=_required(self.verb, reading),
-            group=self.group,
-            version=self.version,
-            resource=_required(self.resource, reading),
-            subresource=self.subresource,
-            namespace=self._namespace(reading) if self.namespace else "",
-            name=_optional(self.name, reading),
-        )
+    @property
+    def hidden(self) -> bool:
+        """Whether the namespace is looked up."""
+        return any(isinstance(bound.source, LookedUp) for bound in self.namespace)
+
+    def asked(self, reading: Reading) -> Asked:
+        """Read what is asked for from a request. Raises Refused, Unavailable, Waiting.
+
+        What is wrong with the request itself is told before anything that depends on a
+        lookup, so that the answers for known and unknown objects differ in nothing.
+        """
+        verb, resource = _required(self.verb, reading), _required(self.resource, reading)
+        looked_up = self.name is not None and isinstance(self.name.source, LookedUp)
+        name = "" if looked_up else _optional(self.name, reading)
+        try:
+            place = self._place(reading) if self.namespace else _Place("")
+            name = _optional(self.name, reading) if looked_up else name
+        except NoSuchObject:
+            return Asked(self._attributes(verb, resource), self.hidden, verdict=False, why="no such object")
+        attributes = self._attributes(verb, resource, place.namespace, name)
+        if place.open:
+            return Asked(attributes, self.hidden, verdict=True, why="open to everybody who is logged in")
+        return Asked(attributes, self.hidden)
+
+    def _attributes(self, verb: str, resource: str, namespace: str = "", name: str = "") -> ResourceAttributes:
+        return ResourceAttributes(verb, self.group, self.version, resource, self.subresource, namespace, name)
 
     def bounds(self) -> list[tuple[str, Bound]]:
         """Return the sources by the attribute they fill."""
         named = [("verb", self.verb), ("resource", self.resource), *(("namespace", bound) for bound in self.namespace)]
-        return [*named, ("name", self.name)] if self.name else named
+        named = [*named, ("name", self.name)] if self.name else named
+        return [*named, ("ifPresent", self.if_present)] if self.if_present else named
 
-    def _namespace(self, reading: Reading) -> str:
+    def _place(self, reading: Reading) -> _Place:
         found: dict[str, str] = {}
         absent: Bound | None = None
+        unknown: Waiting | NoSuchObject | None = None
         for bound in self.namespace:
-            value = bound.value(reading)
+            try:
+                value = bound.value(reading)
+            except (Waiting, NoSuchObject) as raised:
+                unknown = raised if unknown is None or isinstance(raised, Waiting) else unknown
+                continue
             if value is not None:
-                if NAMESPACE.fullmatch(value) is None:
-                    raise Refused("namespace_invalid", f"{bound.text} is not the name of a namespace.")
-                found[value] = bound.text
+                found[_namespace(bound, value)] = bound.text
             elif not bound.optional:
                 absent = absent or bound
+        if not found and unknown is None and self.absent_namespace != REFUSE:
+            return _meant(self.absent_namespace)
+        if absent or not (found or unknown):
+            missing = absent or self.namespace[0]
+            raise Refused("namespace_missing", f"The request must name a namespace in {missing.text}.")
+        if unknown:
+            raise unknown
+        return self._agreed(found)
+
+    def _agreed(self, found: dict[str, str]) -> _Place:
+        if len(found) > 1 and self.hidden:
+            raise NoSuchObject
         if len(found) > 1:
             places = " and ".join(found.values())
             raise Refused("namespaces_differ", f"The request names different namespaces in {places}.", status=403)
-        if found and absent is None:
-            return next(iter(found))
-        if found or self.absent_namespace == REFUSE:
-            missing = absent or self.namespace[0]
-            raise Refused("namespace_missing", f"The request must name a namespace in {missing.text}.")
-        return "" if self.absent_namespace == ALL_NAMESPACES else self.absent_namespace
+        (namespace,) = found
+        if namespace:
+            return _Place(namespace)
+        if self.shared_namespace == REFUSE:
+            raise NoSuchObject
+        return _meant(self.shared_namespace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +170,20 @@ class NonResource:
 
     verb: Bound
     path: Bound
+    if_present: Bound | None
 
-    def attributes(self, reading: Reading) -> Attributes:
-        """Read the attributes from a request. Raises Refused."""
-        return NonResourceAttributes(verb=_required(self.verb, reading), path=_required(self.path, reading))
+    def asked(self, reading: Reading) -> Asked:
+        """Read what is asked for from a request. Raises Refused."""
+        return Asked(NonResourceAttributes(verb=_required(self.verb, reading), path=_required(self.path, reading)))
 
     def bounds(self) -> list[tuple[str, Bound]]:
         """Return the sources by the attribute they fill."""
-        return [("verb", self.verb), ("path", self.path)]
+        named = [("verb", self.verb), ("path", self.path)]
+        return [*named, ("ifPresent", self.if_present)] if self.if_present else named
+
+
+def _nobody(kind: str, identifier: str) -> Found | None:
+    raise Unavailable("lookup_missing", "The owner of an object could not be found out: nobody can be asked.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,17 +215,32 @@ class Rule:
                 return fault
         return None
 
-    def attributes(self, request: Request, subject: Subject | None) -> tuple[Attributes, ...]:
-        """Read what must be reviewed, after what must be absent. Raises Refused."""
-        reading = Reading(request, subject, self.template)
+    def asked(self, request: Request, subject: Subject | None, lookup: LookUp = _nobody) -> tuple[Asked, ...]:
+        """Read which rights are needed, after what must be absent. Raises Refused, Unavailable, Waiting.
+
+        Waiting comes only after every check was read, so that all lookups are under way.
+        """
+        reading = Reading(request, subject, self.template, lookup)
         for bound in self.forbidden:
             if bound.source.read(reading) is not None:
                 raise Refused("forbidden_value", f"The request must not set {bound.text}.", status=403)
-        return tuple(check.attributes(reading) for check in self.checks)
+        asked: list[Asked] = []
+        waiting: Waiting | None = None
+        for check in self.checks:
+            if check.if_present is None or check.if_present.value(reading) is not None:
+                try:
+                    asked.append(check.asked(reading))
+                except Waiting as signal:
+                    waiting = signal
+        if waiting:
+            raise waiting
+        return tuple(asked)
 
-    def values(self, request: Request, subject: Subject | None) -> list[dict[str, str | None]]:
+    def values(
+        self, request: Request, subject: Subject | None, lookup: LookUp = _nobody
+    ) -> list[dict[str, str | None]]:
         """Return every source and what it reads, for `extauthz check`; a refused source reads as absent."""
-        reading = Reading(request, subject, self.template)
+        reading = Reading(request, subject, self.template, lookup)
         return [
             {"attribute": attribute, "source": bound.text, "value": _explained(bound, reading)}
             for check in self.checks
@@ -169,8 +251,20 @@ class Rule:
 def _explained(bound: Bound, reading: Reading) -> str | None:
     try:
         return bound.value(reading)
-    except Refused:
+    except (ExtauthzError, Waiting):
         return None
+
+
+def _namespace(bound: Bound, value: str) -> str:
+    """Return a namespace that can be one; a looked-up one is empty for what is shared."""
+    if NAMESPACE.fullmatch(value) is None and not (value == "" and isinstance(bound.source, LookedUp)):
+        raise Refused("namespace_invalid", f"{bound.text} is not the name of a namespace.")
+    return value
+
+
+def _meant(word: str) -> _Place:
+    """Return what the policy says in place of a namespace; no request can say these words."""
+    return _Place("" if word in (ALL_NAMESPACES, AUTHENTICATED) else word, open=word == AUTHENTICATED)
 
 
 def _required(bound: Bound, reading: Reading) -> str:
@@ -193,6 +287,11 @@ def _check(value: str, text: str) -> None:
     """Refuse what a review or a log could read as more than a plain value."""
     if len(value) > MAX_VALUE_LENGTH:
         raise Refused("value_too_long", f"{text} is longer than {MAX_VALUE_LENGTH} characters.")
-    # "*" would ask for a right on everything; surrogates and control characters have no one spelling.
-    if "*" in value or not (value.isprintable() or value.replace("\u00a0", " ").isprintable()):
+    if _unfit(value):
         raise Refused("value_invalid", f"{text} holds a character that has no place in an attribute.")
+
+
+def _unfit(value: str) -> bool:
+    # "*" would ask for a right on everything; surrogates and control characters have no one spelling.
+    strange = "*" in value or not (value.isprintable() or value.replace("\u00a0", " ").isprintable())
+    return strange or len(value) > MAX_VALUE_LENGTH

@@ -7,14 +7,16 @@ absent, as it does in protobuf JSON). Anything that could be read in two ways is
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import unquote
 
 from extauthz.document import near
 from extauthz.errors import Refused
-from extauthz.policy import body
+from extauthz.found import Found
+from extauthz.policy import body, selection
+from extauthz.policy.selection import Condition, Step
 from extauthz.policy.template import Mistake, Template
 from extauthz.request import Fault, Request, camel_case, refusal
 from extauthz.subject import Subject
@@ -22,9 +24,31 @@ from extauthz.subject import Subject
 KeyReaders = Mapping[str, Callable[[str], str | None]]
 """For each kind of key, the function that reads the owning namespace from it."""
 
+LookUp = Callable[[str, str], Found | None]
+"""Tells what is known of an object by its kind and id; None where there is none. Raises Waiting, Unavailable."""
+
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
-_POINTER = re.compile(r"(/([^/~]|~[01])+)+")
+_SELECTED = re.compile(r"([^{}]+)\{([^{}]+)\}")
 _UNSET = object()
+
+
+class Waiting(Exception):
+    """A lookup has no answer yet. Whoever handed in the lookup knows which; the rule is then read again."""
+
+
+class NoSuchObject(Refused):
+    """There is no such object, or it must look so."""
+
+    def __init__(self) -> None:
+        super().__init__("forbidden", "There is no such object, or you have no right to it.", status=403)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What sources may refer to: the kinds of keys, and of objects that can be looked up."""
+
+    keys: KeyReaders
+    lookups: Collection[str] = ()
 
 
 @dataclass(slots=True)
@@ -34,6 +58,7 @@ class Reading:
     request: Request
     subject: Subject | None
     template: Template
+    lookup: LookUp
     _document: Any = field(default=_UNSET)
 
     @property
@@ -85,8 +110,15 @@ class QueryParameter:
     """
 
     name: str
+    conditions: tuple[Condition, ...] = ()
+    """Parameters that say what this one means; it counts as absent unless all hold."""
 
     def read(self, reading: Reading) -> str | None:
+        value = self._read(reading)
+        holds = [condition.holds(QueryParameter(condition.name).read(reading)) for condition in self.conditions]
+        return value if all(holds) else None
+
+    def _read(self, reading: Reading) -> str | None:
         for name in reading.request.parameters:
             if not name.isalnum() and name != self.name and self._reads_like(name):
                 raise Refused(Fault.QUERY_SPELLING, f"The query spells {self.name!r} in an unexpected way.")
@@ -128,22 +160,24 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class BodyPointer:
-    """A member of the JSON body by its pointer (RFC 6901), in snake_case or camelCase."""
+    """A member of the JSON body by its pointer (RFC 6901), in snake_case or camelCase.
 
-    tokens: tuple[str, ...]
+    Where it leads through the elements of a list, all of them must say the same.
+    """
+
+    text: str
+    steps: tuple[Step, ...]
 
     def read(self, reading: Reading) -> str | None:
-        value = reading.document
-        for token in self.tokens:
-            if value is None:
-                return None
-            value = body.member(value, token)
-        if value is not None and not isinstance(value, str):
-            raise Refused("body_value_not_text", f"The body's {self} is not text.")
-        return value or None
+        values = set(selection.values(reading.document, self.steps, self._leaf))
+        if len(values) > 1:
+            raise Refused("body_ambiguous", f"The body has several values in {self.text}.")
+        return next(iter(values), None)
 
-    def __str__(self) -> str:
-        return "/" + "/".join(self.tokens)
+    def _leaf(self, value: Any) -> str | None:
+        if value is not None and not isinstance(value, str):
+            raise Refused("body_value_not_text", f"The body's {self.text} is not text.")
+        return value or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,19 +198,38 @@ class KeyOwner:
         return namespace
 
 
-def parse(text: str, template: Template, keys: KeyReaders) -> Source:
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """The namespace of an object that the request names by its id, or with `named` its name.
+
+    Empty where the object is shared by all, or has no known name.
+    """
+
+    kind: str
+    named: bool
+    inner: Source
+
+    def read(self, reading: Reading) -> str | None:
+        identifier = self.inner.read(reading)
+        if identifier is None:
+            return None
+        found = reading.lookup(self.kind, identifier)
+        if found is None:
+            raise NoSuchObject
+        return found.name if self.named else found.namespace
+
+
+def parse(text: str, template: Template, known: Known) -> Source:
     """Parse a source. Raises Mistake."""
     kind, colon, rest = text.partition(":")
     if not colon:
         return Literal(text)
-    if kind == "lookup":
-        raise Mistake("lookup: sources are not available in this version")
     builder = _BUILDERS.get(kind)
     if builder is None:
         raise Mistake(
             f"unknown source {kind!r}", near(kind, _BUILDERS) or f"the sources are {', '.join(sorted(_BUILDERS))}"
         )
-    return builder(rest, template, keys)
+    return builder(rest, template, known)
 
 
 def _decoded(segment: str) -> str:
@@ -186,7 +239,7 @@ def _decoded(segment: str) -> str:
         raise refusal(Fault.INVALID_UTF8) from None
 
 
-def _path(name: str, template: Template, keys: KeyReaders) -> Source:
+def _path(name: str, template: Template, known: Known) -> Source:
     index = template.variables.get(name)
     if index is None:
         raise Mistake(f"the path {template.text} has no variable {name!r}", near(name, template.variables))
@@ -194,23 +247,56 @@ def _path(name: str, template: Template, keys: KeyReaders) -> Source:
     return PathVariable(index, segment.suffix, segment.tail)
 
 
-def _body(pointer: str, template: Template, keys: KeyReaders) -> Source:
-    if _POINTER.fullmatch(pointer) is None:
-        raise Mistake(f"body pointer {pointer!r} must name a member", "such as body:/namespace")
-    return BodyPointer(tuple(part.replace("~1", "/").replace("~0", "~") for part in pointer[1:].split("/")))
+def _query(text: str, template: Template, known: Known) -> Source:
+    selected = _SELECTED.fullmatch(text)
+    name, braces = selected.groups() if selected else (text, "")
+    if _NAME.fullmatch(name) is None:
+        raise Mistake(f"{name!r} is not a name")
+    return QueryParameter(name, selection.conditions(braces))
 
 
-def _key(text: str, template: Template, keys: KeyReaders) -> Source:
+def _body(pointer: str, template: Template, known: Known) -> Source:
+    return BodyPointer(pointer, selection.pointer(pointer))
+
+
+def _key(text: str, template: Template, known: Known) -> Source:
     kind, _, inner = text.partition(":")
+    keys = known.keys
     if kind not in keys:
         raise Mistake(f"unknown kind of key {kind!r}", near(kind, keys) or f"the kinds are {', '.join(sorted(keys))}")
     if ":" not in inner:
         raise Mistake(f"key:{kind} needs the source of the key", f"such as key:{kind}:query:key")
-    return KeyOwner(kind, parse(inner, template, keys), keys[kind])
+    return KeyOwner(kind, _plain(inner, template, known), keys[kind])
 
 
-def _named(make: Callable[[str], Source]) -> Callable[[str, Template, KeyReaders], Source]:
-    def build(name: str, template: Template, keys: KeyReaders) -> Source:
+def _lookup(text: str, template: Template, known: Known) -> Source:
+    kind, _, inner = text.partition(":")
+    kind, dot, field = kind.partition(".")
+    if not known.lookups:
+        raise Mistake(f"lookup:{kind} has nobody to ask", "name the KFP API in the settings, under lookups.kfp")
+    if kind not in known.lookups:
+        kinds = ", ".join(sorted(known.lookups))
+        raise Mistake(
+            f"unknown kind of lookup {kind!r}",
+            near(kind, known.lookups) or f"the settings' lookups know {kinds}",
+        )
+    if dot and field != "name":
+        raise Mistake(f"a lookup has no {field!r}", f"write lookup:{kind} or lookup:{kind}.name")
+    if ":" not in inner:
+        raise Mistake(f"lookup:{kind} needs the source of the id", f"such as lookup:{kind}:path:id")
+    return LookedUp(kind, bool(dot), _plain(inner, template, known))
+
+
+def _plain(text: str, template: Template, known: Known) -> Source:
+    """Parse a source inside another one, where nothing can be looked up."""
+    source = parse(text, template, known)
+    if isinstance(source, LookedUp):
+        raise Mistake("a lookup cannot stand inside another source")
+    return source
+
+
+def _named(make: Callable[[str], Source]) -> Callable[[str, Template, Known], Source]:
+    def build(name: str, template: Template, known: Known) -> Source:
         if _NAME.fullmatch(name) is None:
             raise Mistake(f"{name!r} is not a name")
         return make(name)
@@ -218,11 +304,12 @@ def _named(make: Callable[[str], Source]) -> Callable[[str, Template, KeyReaders
     return build
 
 
-_BUILDERS: Mapping[str, Callable[[str, Template, KeyReaders], Source]] = {
+_BUILDERS: Mapping[str, Callable[[str, Template, Known], Source]] = {
     "path": _path,
-    "query": _named(QueryParameter),
+    "query": _query,
     "header": _named(lambda name: Header(name.lower())),
     "claim": _named(Claim),
     "body": _body,
     "key": _key,
+    "lookup": _lookup,
 }

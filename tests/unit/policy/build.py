@@ -73,7 +73,7 @@ def ask(
 def outcome(rule: Rule, request: Request, subject: Subject | None = None) -> tuple[Attributes, ...] | str:
     """Return the attributes that a rule reads, or the reason code of its refusal."""
     try:
-        return rule.attributes(request, subject)
+        return tuple(asked.attributes for asked in rule.asked(request, subject))
     except Refused as error:
         return str(error.reason)
 

@@ -51,7 +51,7 @@ OPEN = RULE + "- name: one\n  match: {path: '/x/{namespace}/{name}'}\n  access:\
             "choose another name",
         ),
         (
-            "- {name: one, match: {path: '/x/{a}'}, allow: public}\n\n\n- name: two\n  match: {path: '/x/{b}'}\n  deny: no",
+            "- {name: one, match: {path: '/x/{a}'}, deny: no}\n\n\n- name: two\n  match: {path: '/x/{b}'}\n  deny: no",
             (7, 3),
             "rule 'two' decides the same requests as one (",
             "narrow its path, methods or hosts",
