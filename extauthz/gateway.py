@@ -16,7 +16,8 @@ from typing import Protocol, cast
 
 from extauthz.decision import Decision, Outcome, Reason, RuleRef
 from extauthz.errors import CredentialError, ExtauthzError, Refused, Unavailable
-from extauthz.policy import Answer, Missing, Policy, Rule
+from extauthz.found import Found
+from extauthz.policy import Answer, Asked, Missing, Policy, Rule, Waiting
 from extauthz.request import Request, refusal
 from extauthz.review import Attributes, NonResourceAttributes, Review
 from extauthz.settings import ResponseSettings
@@ -43,6 +44,17 @@ class Authorizer(Protocol):
         ...
 
 
+class NamespaceLookup(Protocol):
+    """Finds out to which namespace an object belongs that a request names only by its id."""
+
+    def namespace(self, kind: str, id: str) -> Found | Awaitable[Found | None] | None:  # noqa: A002  # the APIs' own word
+        """Return what is known of an object, None where there is none. Raises Unavailable.
+
+        An awaitable may be left alone: another fault of the request may end the flow first.
+        """
+        ...
+
+
 class Gateway:
     """Decides requests. Replace `policy` to reload it; a decision under way keeps the one it began with."""
 
@@ -53,7 +65,9 @@ class Gateway:
         authenticator: Authenticator,
         authorizer: Authorizer,
         response: ResponseSettings,
+        lookup: NamespaceLookup | None = None,
     ) -> None:
+        self.lookup = lookup
         self.policy = policy
         self.authenticator = authenticator
         self.authorizer = authorizer
@@ -65,6 +79,10 @@ class Gateway:
         step = flow.step()
         return step if isinstance(step, Decision) else flow.finish(step)
 
+    def values(self, rule: Rule, request: Request, subject: Subject | None) -> list[dict[str, str | None]]:
+        """Return every source of a rule and what it reads, as far as that is in memory."""
+        return rule.values(request, subject, _Flow(self, request).look_up)
+
 
 Missed = dict[Hashable, Awaitable[object]]
 
@@ -72,7 +90,7 @@ Missed = dict[Hashable, Awaitable[object]]
 class _Flow:
     """The state of one decision. `answers` keeps what was awaited, so that no question is put twice."""
 
-    __slots__ = ("answers", "gateway", "policy", "request", "rule", "subject")
+    __slots__ = ("answers", "gateway", "missed", "policy", "request", "rule", "subject")
 
     def __init__(self, gateway: Gateway, request: Request) -> None:
         self.gateway = gateway
@@ -81,11 +99,15 @@ class _Flow:
         self.rule: Rule | None = None
         self.subject: Subject | None = None
         self.answers: dict[Hashable, object] = {}
+        self.missed: Missed = {}
 
     def step(self) -> Decision | Missed:
         """Go as far as the answers in memory reach."""
+        self.missed = {}
         try:
             return self._run()
+        except Waiting:
+            return self.missed
         except ExtauthzError as error:
             return self._failed(error)
         except Exception:
@@ -108,10 +130,27 @@ class _Flow:
                 return step
             missed = step
 
+    def look_up(self, kind: str, identifier: str) -> Found | None:
+        """Return what is known of an object. Raises Waiting where that must be awaited first, Unavailable."""
+        key = (kind, identifier)
+        if key not in self.answers:
+            if self.gateway.lookup is None:
+                raise Unavailable(
+                    "lookup_missing", "The owner of an object could not be found out: nobody can be asked."
+                )
+            if key in self.missed:
+                raise Waiting
+            answer = self.gateway.lookup.namespace(kind, identifier)
+            if not (answer is None or isinstance(answer, Found)):
+                self.missed[key] = answer
+                raise Waiting
+            self.answers[key] = answer
+        return cast("Found | None", self.answers[key])
+
     def _run(self) -> Decision | Missed:
         rule = self._find_rule()
         if rule.answer is Answer.PUBLIC:
-            rule.attributes(self.request, None)
+            rule.asked(self.request, None)
             return self._allow(Reason.PUBLIC, "The rule lets everybody pass.")
         if rule.answer is Answer.DENY:
             return self._refuse(Outcome.DENY, 403, Reason.DENIED_BY_RULE, rule.message)
@@ -120,7 +159,7 @@ class _Flow:
         if self.subject is None:
             return self._refuse(Outcome.UNAUTHENTICATED, 401, Reason.NO_CREDENTIAL, "Log in: no credential was sent.")
         if rule.answer is Answer.AUTHENTICATED:
-            rule.attributes(self.request, self.subject)
+            rule.asked(self.request, self.subject)
             return self._allow(Reason.AUTHENTICATED, "The rule lets everybody pass who is logged in.")
         return self._review(rule, self.subject)
 
@@ -148,23 +187,29 @@ class _Flow:
         return {"subject": answer}
 
     def _review(self, rule: Rule, subject: Subject) -> Decision | Missed:
-        reviews: list[Review] = []
+        reviewed: list[tuple[Asked, Review]] = []
         missed: Missed = {}
-        for attributes in rule.attributes(self.request, subject):
-            answer = self.answers.get(attributes) or self.gateway.authorizer.review(subject, attributes)
+        for asked in rule.asked(self.request, subject, self.look_up):
+            answer = self._ask(subject, asked)
             if isinstance(answer, Review):
-                reviews.append(answer)
+                reviewed.append((asked, answer))
             else:
-                missed[attributes] = cast("Awaitable[object]", answer)
-        if missed:
-            return missed
-        return self._judge(rule, subject, tuple(reviews))
+                missed[asked.attributes] = cast("Awaitable[object]", answer)
+        return missed or self._judge(rule, subject, reviewed)
 
-    def _judge(self, rule: Rule, subject: Subject, reviews: tuple[Review, ...]) -> Decision:
-        refused = next((review for review in reviews if review.allowed is not True), None)
+    def _ask(self, subject: Subject, asked: Asked) -> Review | object:
+        if asked.verdict is not None:
+            return Review(asked.attributes, asked.verdict, asked.why)
+        return self.answers.get(asked.attributes) or self.gateway.authorizer.review(subject, asked.attributes)
+
+    def _judge(self, rule: Rule, subject: Subject, reviewed: list[tuple[Asked, Review]]) -> Decision:
+        reviews = tuple(review for _, review in reviewed)
+        refused = next((asked for asked, review in reviewed if review.allowed is not True), None)
         if refused is None and reviews:
             return self._allow(Reason.ALLOWED, "Every right that the rule asks for is granted.", reviews)
-        message = cannot(subject, refused.attributes) if refused else "The rule asks for no right."
+        message = "The rule asks for no right."
+        if refused:
+            message = cannot(subject, refused.attributes, hidden=refused.hidden)
         if rule.shadow:
             _logger.warning("shadow rule %s would refuse: %s", rule.ref, message)
             return self._allow(Reason.SHADOW, message, reviews)
@@ -200,12 +245,17 @@ def failed(error: ExtauthzError, *, rule: RuleRef | None = None, subject: Subjec
     return Decision(Outcome.ERROR, 503, Reason.INTERNAL_ERROR, "The request could not be checked.", rule, subject)
 
 
-def cannot(subject: Subject, attributes: Attributes) -> str:
-    """Say which right is missing, in the words of kube-apiserver's own refusals."""
+def cannot(subject: Subject, attributes: Attributes, *, hidden: bool = False) -> str:
+    """Say which right is missing, in the words of kube-apiserver's own refusals.
+
+    `hidden` leaves out the namespace, and whether there is such an object at all.
+    """
     if isinstance(attributes, NonResourceAttributes):
         return f'User "{subject.user}" cannot {attributes.verb} path "{attributes.path}"'
     resource = "/".join(filter(None, (attributes.resource, attributes.subresource)))
     scope = f'in the namespace "{attributes.namespace}"' if attributes.namespace else "at the cluster scope"
+    if hidden:
+        scope = "in the namespace of this object, or there is no such object"
     return (
         f'User "{subject.user}" cannot {attributes.verb} resource "{resource}" '
         f'in API group "{attributes.group}" {scope}'

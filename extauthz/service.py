@@ -19,13 +19,18 @@ from extauthz.edge.grpc import GrpcEdge
 from extauthz.edge.http import HttpEdge
 from extauthz.gateway import Gateway
 from extauthz.identity import JwtAuthenticator
+from extauthz.lookup import kfp
 from extauthz.lookup.artifact import namespace_of_key
+from extauthz.lookup.kfp import KfpLookup
 from extauthz.policy import Policy
 from extauthz.policy.reload import PolicyWatch
 from extauthz.settings import Settings
 
 KEYS = {"artifact": namespace_of_key}
 """The kinds of keys that a policy may name in `key:KIND:SOURCE`."""
+
+LOOKUPS = kfp.KINDS
+"""The kinds of objects that a policy may name in `lookup:KIND:SOURCE` where the settings say whom to ask."""
 
 RESTART_SECONDS = 1.0
 
@@ -34,7 +39,13 @@ _logger = logging.getLogger(__name__)
 
 def load_policy(settings: Settings) -> Policy:
     """Load the policy that settings name. Raises ConfigurationError."""
-    return policy.load([settings.resolve(path) for path in settings.policy.paths], KEYS)
+    lookups = LOOKUPS if settings.lookups.kfp else ()
+    return policy.load([settings.resolve(path) for path in settings.policy.paths], KEYS, lookups)
+
+
+def load_lookup(settings: Settings) -> KfpLookup | None:
+    """Build the lookup that settings name, or None. Raises ConfigurationError."""
+    return KfpLookup(settings.lookups.kfp, resolve=settings.resolve) if settings.lookups.kfp else None
 
 
 def load_authority(settings: Settings) -> Authority:
@@ -50,11 +61,13 @@ class Service:
         self.settings = settings
         self.authenticator = JwtAuthenticator(settings.identity, resolve=settings.resolve)
         self.authority = load_authority(settings)
+        self.lookup = load_lookup(settings)
         self.gateway = Gateway(
             policy=load_policy(settings),
             authenticator=self.authenticator,
             authorizer=self.authority,
             response=settings.response,
+            lookup=self.lookup,
         )
         limit = settings.body.max_request_bytes
         listeners = settings.listeners
@@ -100,6 +113,8 @@ class Service:
             _logger.warning("%s", warning)
         await self.authenticator.start()
         await self.authority.start()
+        if self.lookup:
+            await self.lookup.start()
         self._tasks.append(asyncio.create_task(_keep_running("policy watch", self._watch.run)))
         await self._admin.start()
         if self._grpc:
@@ -118,6 +133,8 @@ class Service:
         if self._http:
             await self._http.stop(grace)
         await self._admin.stop()
+        if self.lookup:
+            await self.lookup.stop()
         await self.authority.stop()
         await self.authenticator.stop()
         for task in self._tasks:

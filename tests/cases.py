@@ -9,7 +9,8 @@ from pathlib import Path
 from extauthz import policy
 from extauthz.access import rbac
 from extauthz.decision import Decision
-from extauthz.gateway import Authenticator, Authorizer, Gateway
+from extauthz.gateway import Authenticator, Authorizer, Gateway, NamespaceLookup
+from extauthz.lookup import kfp
 from extauthz.lookup.artifact import namespace_of_key
 from extauthz.policy import Policy
 from extauthz.request import EMPTY_BODY, Body, Request, read
@@ -19,6 +20,7 @@ from extauthz.subject import Subject
 REPOSITORY = Path(__file__).parents[1]
 DATA = Path(__file__).parent / "data"
 KEYS = {"artifact": namespace_of_key}
+LOOKUPS = kfp.KINDS
 ALICE = "alice@example.com"
 BOB = "bob@example.com"
 
@@ -36,14 +38,14 @@ class Named:
 
 def load_policy(*paths: Path) -> Policy:
     """Load the cases' policy, the shipped one, and further files."""
-    return policy.load([DATA / "cases" / "policy.yaml", REPOSITORY / "policies" / "kubeflow", *paths], KEYS)
+    return policy.load([DATA / "cases" / "policy.yaml", REPOSITORY / "policies" / "kubeflow", *paths], KEYS, LOOKUPS)
 
 
 def policy_of(tmp_path: Path, rules: str) -> Policy:
     """Load a policy whose rules are given as YAML text."""
     file = tmp_path / "policy.yaml"
     file.write_text(f"apiVersion: extauthz.dev/v1\nkind: Policy\nrules:\n{rules}")
-    return policy.load([file], KEYS)
+    return policy.load([file], KEYS, LOOKUPS)
 
 
 def gateway(
@@ -53,6 +55,7 @@ def gateway(
     authenticator: Authenticator | None = None,
     authorizer: Authorizer | None = None,
     response: ResponseSettings | None = None,
+    lookup: NamespaceLookup | None = None,
 ) -> Gateway:
     """Build a gateway for one user."""
     return Gateway(
@@ -60,6 +63,7 @@ def gateway(
         authenticator=authenticator or Named(user, groups),
         authorizer=authorizer or rbac.RbacAuthorizer(rbac.load([DATA / "cases" / "rbac.yaml"])),
         response=response or ResponseSettings(),
+        lookup=lookup,
     )
 
 

@@ -19,7 +19,7 @@ from extauthz.gateway import Gateway, failed
 from extauthz.identity import JwtAuthenticator
 from extauthz.policy import Missing
 from extauthz.request import Request
-from extauthz.service import load_authority, load_policy
+from extauthz.service import load_authority, load_lookup, load_policy
 from extauthz.settings import Settings
 from extauthz.subject import Subject
 
@@ -43,11 +43,13 @@ class Session:
         self.limit = settings.body.max_request_bytes
         self._jwt = JwtAuthenticator(settings.identity, resolve=settings.resolve)
         self._authority = load_authority(settings)
+        self._lookup = load_lookup(settings)
         self._gateway = Gateway(
             policy=load_policy(settings),
             authenticator=self._jwt,
             authorizer=self._authority,
             response=settings.response,
+            lookup=self._lookup,
         )
 
     @contextlib.asynccontextmanager
@@ -55,8 +57,12 @@ class Session:
         """Have the authority at hand. Keys are fetched by the first token that needs them."""
         try:
             await self._authority.start()
+            if self._lookup:
+                await self._lookup.start()
             yield
         finally:
+            if self._lookup:
+                await self._lookup.stop()
             await self._authority.stop()
             await self._jwt.stop()
 
@@ -87,7 +93,7 @@ class Session:
         # What is refused for its form is not read by the gateway, so nor is it here.
         if isinstance(rule, Missing) or rule.fault(request):
             return []
-        return rule.values(request, decision.subject)
+        return self._gateway.values(rule, request, decision.subject)
 
 
 async def run_one(session: Session, question: Question, output: str) -> int:

@@ -43,7 +43,7 @@ def validate(
 def _examine(paths: list[Path]) -> tuple[list[Problem], list[Problem], str]:
     from extauthz import policy, settings
     from extauthz.policy.loader import files
-    from extauthz.service import KEYS, load_authority, load_policy
+    from extauthz.service import KEYS, LOOKUPS, load_authority, load_lookup, load_policy
 
     errors: list[Problem] = []
     warnings: list[Problem] = []
@@ -62,12 +62,13 @@ def _examine(paths: list[Path]) -> tuple[list[Problem], list[Problem], str]:
             loaded = settings.load(file)
             warnings += load_policy(loaded).warnings
             load_authority(loaded)
+            load_lookup(loaded)
         except ConfigurationError as error:
             errors += error.problems
     rules = 0
     if policies:
         try:
-            together = policy.load(policies, KEYS)
+            together = policy.load(policies, KEYS, LOOKUPS)
             warnings += together.warnings
             rules = len(together.rules)
         except ConfigurationError as error:

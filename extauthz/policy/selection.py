@@ -79,7 +79,7 @@ def values(value: Any, steps: tuple[Step, ...], leaf: Callable[[Any], str | None
         yield from values(inner, rest, leaf)
         return
     for element in _elements(inner, step):
-        if all([condition.fits(element) for condition in step.conditions]):
+        if all(condition.fits(element) for condition in step.conditions):
             yield from values(element, rest, leaf)
 
 
