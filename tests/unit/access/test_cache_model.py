@@ -191,6 +191,18 @@ class Cluster(RuleBasedStateMachine):
         for review in self.pending[before:]:
             self._answer(review)
 
+    @precondition(lambda self: self.connected)
+    @rule(grant=st.sampled_from(GRANTS), subject=st.sampled_from(SUBJECTS), asked=st.sampled_from(QUESTIONS))
+    def write_during_a_review(self, grant: Grant, subject: Subject, asked: ResourceAttributes) -> None:
+        """A right changes, and its event arrives, between the working out of an answer and its arrival."""
+        before = len(self.pending)
+        self.ask(subject, asked, 0)
+        self.write(grant)
+        while self.events:
+            self.event_arrives()
+        for review in self.pending[before:]:
+            self._answer(review)
+
     @precondition(lambda self: self.callers)
     @rule(data=st.data())
     def caller_goes(self, data: st.DataObject) -> None:
