@@ -54,10 +54,10 @@ def _body(decision: Decision, request: Request | None) -> tuple[str, bytes]:
     message = _one_line(decision.message)
     if request is None:
         return "text/plain; charset=utf-8", message.encode()
-    if request.headers.get("content-type", "").startswith("application/grpc"):
-        return "text/plain; charset=utf-8", message.encode()
     if request.method == "HEAD":
         return "application/json", b""
+    if request.headers.get("content-type", "").startswith("application/grpc"):
+        return "text/plain; charset=utf-8", message.encode()
     if _is_navigation(request):
         return "text/html; charset=utf-8", _page(decision, message, _request_id(request)).encode()
     return "application/json", orjson.dumps(_status(decision, message, _request_id(request)))

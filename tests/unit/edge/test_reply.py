@@ -60,8 +60,9 @@ def test_a_grpc_client_gets_one_line_of_text() -> None:
 
 
 def test_head_gets_no_body() -> None:
-    """RFC 9110 section 9.3.2."""
+    """RFC 9110 section 9.3.2, whatever the client says that it sends."""
     assert reply.refusal(FORBIDDEN, request("HEAD", "/x")).body == b""
+    assert reply.refusal(FORBIDDEN, request("HEAD", "/x", content_type="application/grpc")).body == b""
 
 
 def test_nothing_is_cached() -> None:
