@@ -15,7 +15,7 @@ from typing import Protocol
 
 from extauthz import settings
 from extauthz.access import rbac
-from extauthz.errors import Refused, Unavailable
+from extauthz.errors import Unavailable
 from extauthz.review import Attributes, NonResourceAttributes, Review
 from extauthz.subject import Subject
 
@@ -87,8 +87,10 @@ class Cluster:
         self._limits = limits
         self._kubeconfig = kubeconfig
         self._stack = contextlib.AsyncExitStack()
-        self._answered = ""
         self._started = False
+        self._problem = ""
+        self.answered = asyncio.Event()
+        """Set once the API server has answered a review."""
 
     async def start(self) -> None:
         """Connect, watch, and try one review in the background. Raises ConfigurationError."""
@@ -132,7 +134,7 @@ class Cluster:
         """Say why no review was ever answered."""
         if not self._started:
             return ["the API server is not connected"]
-        return [self._answered] if self._answered else []
+        return [] if self.answered.is_set() else [f"the API server has not answered a review yet{self._problem}"]
 
     def warnings(self) -> list[str]:
         """Say what the API server refuses, and which changes the watch does not see."""
@@ -140,15 +142,14 @@ class Cluster:
 
     async def _probe(self) -> None:
         """Ask until there is a first answer, since only then is the service of use."""
-        self._answered = "the API server has not answered a review yet"
         while True:
             try:
                 await self.reviews.review(*_PROBE)
-            except (Unavailable, Refused) as error:
-                self._answered = f"the API server has not answered a review yet: {error.message}"
+            except Unavailable as error:
+                self._problem = f": {error.message}"
                 await asyncio.sleep(PROBE_SECONDS)
             else:
-                self._answered = ""
+                self.answered.set()
                 _logger.info("the API server answers reviews")
                 return
 

@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from yaml import YAMLError
 from yarl import URL
 
 from extauthz.errors import ConfigurationError, Problem
@@ -165,7 +166,7 @@ class _Kubeconfig:
 
         try:
             return await self._read()
-        except (ConfigException, OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+        except (ConfigException, YAMLError, OSError, LookupError, TypeError, ValueError, AttributeError) as error:
             # The loader checks little, so a malformed file shows itself as any of these.
             raise self._refuse(f"kubeconfig cannot be used: {error}") from error
 

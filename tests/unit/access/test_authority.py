@@ -1,0 +1,213 @@
+"""The authority's whole life, against the test API server: start, answers, outages, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from extauthz import settings
+from extauthz.access import authority
+from extauthz.access.authority import Cluster, Embedded
+from extauthz.errors import ConfigurationError, Unavailable
+from extauthz.review import ResourceAttributes, Review
+from extauthz.settings import Access, WatchSettings
+from extauthz.subject import Subject
+from tests.apiserver import Double, answer
+from tests.apiserver.fixtures import double
+from tests.apiserver.manifests import binding, delegate, role, rule, user
+
+__all__ = ["double"]
+
+ANN, BOB = Subject.authenticated("ann"), Subject.authenticated("bob")
+LIST_PODS = ResourceAttributes("list", resource="pods", namespace="team-a")
+EDITOR = role("editor", rule(["list"], ["pods"]))
+GRANT = binding("grant", "editor", user("ann"), namespace="team-a")
+REVIEWS = "subjectaccessreviews"
+
+
+@pytest.fixture(autouse=True)
+def _probes_in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(authority, "PROBE_SECONDS", 0.01)
+
+
+@asynccontextmanager
+async def started(kubeconfig: Path) -> AsyncIterator[Cluster]:
+    """A cluster that is started, and stopped in the end."""
+    limits = settings.KubernetesAuthorizer(
+        timeout_seconds=30, watch=WatchSettings(backoff_seconds=0.01, max_backoff_seconds=0.1)
+    )
+    cluster = Cluster(limits, kubeconfig=kubeconfig)
+    await cluster.start()
+    try:
+        yield cluster
+    finally:
+        await cluster.stop()
+
+
+async def may(cluster: Cluster, subject: Subject = ANN) -> bool:
+    """Ask whether a subject may list pods in team-a."""
+    answered = cluster.review(subject, LIST_PODS)
+    return (answered if isinstance(answered, Review) else await answered).allowed
+
+
+async def synced(cluster: Cluster) -> None:
+    """Wait until every change is seen."""
+    await cluster.watch.wait_until(lambda: cluster.watch.problems() == [])
+
+
+async def test_a_started_cluster_answers_and_sees_changes(double: Double) -> None:
+    """Reviews are the API server's, kept answers end with the watch's events, and all is well then."""
+    double.write(EDITOR)
+    double.write(GRANT)
+    async with started(double.kubeconfig()) as cluster:
+        await asyncio.gather(cluster.answered.wait(), synced(cluster))
+        assert (cluster.blockers(), cluster.warnings()) == ([], [])
+        assert await may(cluster)
+        assert not await may(cluster, BOB)
+        double.erase(GRANT)
+        await cluster.watch.wait_until(lambda: cluster.cached.review(ANN, LIST_PODS).__class__ is not Review)
+        assert not await may(cluster)
+
+
+async def test_it_is_blocked_until_the_first_review_is_answered(double: Double) -> None:
+    """From construction to the first answer there is a sentence that says what is missing."""
+    cluster = Cluster(settings.KubernetesAuthorizer(), kubeconfig=double.kubeconfig())
+    assert cluster.blockers() == ["the API server is not connected"]
+    with double.held_answers() as gate:
+        await cluster.start()
+        assert cluster.blockers() == ["the API server has not answered a review yet"]
+        await gate.reached(1)
+        assert cluster.blockers() == ["the API server has not answered a review yet"]
+        gate.open()
+        await cluster.answered.wait()
+    assert cluster.blockers() == []
+    await cluster.stop()
+    assert cluster.blockers() == ["the API server is not connected"]
+
+
+async def test_before_the_start_and_after_the_stop_nothing_is_answered(double: Double) -> None:
+    """A review outside the authority's life is Unavailable, even where memory could answer it."""
+    double.write(EDITOR)
+    double.write(GRANT)
+    cluster = Cluster(settings.KubernetesAuthorizer(), kubeconfig=double.kubeconfig())
+    with pytest.raises(Unavailable, match="authorizer_stopped"):
+        cluster.review(ANN, LIST_PODS)
+    await cluster.start()
+    assert await may(cluster)
+    await cluster.stop()
+    with pytest.raises(Unavailable, match="authorizer_stopped"):
+        cluster.review(ANN, LIST_PODS)
+    assert cluster.warnings() == []
+
+
+async def test_stop_answers_everyone_who_waits(double: Double) -> None:
+    """Whoever waits for a review at the stop is told that there is no answer, and nothing stays open."""
+    with double.held_answers() as gate:
+        async with started(double.kubeconfig()) as cluster:
+            waiting = [asyncio.ensure_future(may(cluster, Subject.authenticated(f"user-{n}"))) for n in range(100)]
+            await gate.reached(64)
+            await cluster.stop()
+            outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {Unavailable}
+    assert (cluster.reviews.limiter.running, cluster.reviews.limiter.waiting) == (0, 0)
+
+
+async def test_stop_without_a_start_is_nothing(double: Double) -> None:
+    """A service that failed before it started its authority can still be stopped."""
+    await Cluster(settings.KubernetesAuthorizer(), kubeconfig=double.kubeconfig()).stop()
+
+
+async def test_an_api_server_that_comes_up_later_is_found(tmp_path: Path) -> None:
+    """Started before its API server, the authority says so, and is ready once the server is, by itself."""
+    async with Double.running(tmp_path, tls=False) as gone:
+        kubeconfig, port = gone.kubeconfig(), int(gone.url.rpartition(":")[2])
+    async with started(kubeconfig) as cluster:
+        await cluster.watch.wait_until(lambda: cluster.watch.counts.failures >= 5)
+        with pytest.raises(Unavailable):
+            await may(cluster)
+        (blocker,) = cluster.blockers()
+        assert blocker.startswith("the API server has not answered a review yet")
+        assert len(cluster.watch.problems()) == 5
+        assert cluster.watch.problems()[0] in cluster.warnings()
+        async with Double.running(tmp_path, tls=False, port=port) as server:
+            for manifest in (*delegate(), EDITOR, GRANT):
+                server.write(manifest)
+            await asyncio.gather(cluster.answered.wait(), synced(cluster))
+            assert await may(cluster)
+            assert (cluster.blockers(), cluster.warnings()) == ([], [])
+
+
+async def test_missing_rights_block_and_the_warning_says_the_cure(double: Double) -> None:
+    """An extauthz that may not ask reviews is never ready, names the role to bind, and recovers once it is bound."""
+    with ExitStack() as unbound:
+        unbound.enter_context(double.fault(REVIEWS, answer(403)))
+        async with started(double.kubeconfig()) as cluster:
+            await synced(cluster)
+            with pytest.raises(Unavailable, match="authorizer_misconfigured"):
+                await may(cluster)
+            assert cluster.blockers()
+            (warning,) = cluster.warnings()
+            assert "bind ClusterRole system:auth-delegator" in warning
+            unbound.close()
+            await cluster.answered.wait()
+            assert (cluster.blockers(), cluster.warnings()) == ([], [])
+
+
+async def test_an_outage_after_the_first_answer_is_a_warning(double: Double) -> None:
+    """Once ready, a failing API server is told in words, and is no reason to take the replica out."""
+    async with started(double.kubeconfig()) as cluster:
+        await asyncio.gather(cluster.answered.wait(), synced(cluster))
+        with double.fault(REVIEWS, answer(500, headers={"Retry-After": "99"})):
+            for number in range(5):
+                with pytest.raises(Unavailable):
+                    await may(cluster, Subject.authenticated(f"user-{number}"))
+        assert cluster.blockers() == []
+        assert cluster.warnings() == ["the API server does not answer reviews; one is tried every second"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "kubeconfig cannot be used: Invalid kube-config file"),
+        ("{}", "kubeconfig cannot be used"),
+        ("\t:", "kubeconfig cannot be used"),
+    ],
+)
+async def test_an_unusable_kubeconfig_is_a_configuration_error(tmp_path: Path, content: str | None, says: str) -> None:
+    """A kubeconfig that is missing or empty ends the start with one sentence that names the file."""
+    file = tmp_path / "kubeconfig"
+    if content is not None:
+        file.write_text(content)
+    cluster = Cluster(settings.KubernetesAuthorizer(), kubeconfig=file)
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        await cluster.start()
+    assert str(file) in str(caught.value)
+    assert cluster.blockers() == ["the API server is not connected"]
+    await cluster.stop()
+
+
+def test_settings_choose_the_authority(tmp_path: Path) -> None:
+    """Manifests mean the embedded evaluator; a cluster's kubeconfig counts from the settings file's folder."""
+    (tmp_path / "rbac.yaml").write_text("\n---\n".join(json.dumps(each) for each in (EDITOR, GRANT)))
+    embedded = authority.of(Access.model_validate({"rbac": {"manifests": ["rbac.yaml"]}}), tmp_path.joinpath)
+    assert isinstance(embedded, Embedded)
+    cluster = authority.of(Access.model_validate({"kubernetes": {"kubeconfig": "config"}}), tmp_path.joinpath)
+    assert isinstance(cluster, Cluster)
+    assert cluster._kubeconfig == tmp_path / "config"
+
+
+async def test_the_embedded_evaluator_is_always_ready(tmp_path: Path) -> None:
+    """Manifests that loaded answer at once, and have neither blockers nor warnings."""
+    (tmp_path / "rbac.yaml").write_text("\n---\n".join(json.dumps(each) for each in (EDITOR, GRANT)))
+    embedded = Embedded([tmp_path / "rbac.yaml"])
+    await embedded.start()
+    review = embedded.review(ANN, LIST_PODS)
+    assert isinstance(review, Review)
+    assert review.allowed
+    assert (embedded.blockers(), embedded.warnings()) == ([], [])
+    await embedded.stop()
