@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help run test lint format bench clean
+.PHONY: help run test clients lint format bench clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,8 @@ test: $(VENV)/.test ## Run the whole suite on a real Envoy, with coverage
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
+clients: $(VENV)-kfp/.ready $(VENV)-jupyter/.ready ## Install the real clients that some tests drive (else those are skipped)
+
 lint: $(VENV)/.test ## Check style, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -29,7 +31,7 @@ format: $(VENV)/.test ## Format the code
 	$(BIN)/ruff check --fix .
 
 clean: ## Remove everything that was built
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* build dist
+	rm -rf $(VENV) $(VENV)-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* build dist
 
 $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
@@ -42,3 +44,9 @@ $(VENV)/.demo: $(VENV)/.python pyproject.toml constraints.txt
 $(VENV)/.test: $(VENV)/.python pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@ $(VENV)/.demo
+
+# Real clients pin what we cannot: each has an environment of its own.
+$(VENV)-%/.ready: tests/clients/%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --requirement $<
+	touch $@
