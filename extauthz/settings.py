@@ -193,7 +193,9 @@ class Settings(Model):
     """The whole settings file."""
 
     api_version: Literal["extauthz.dev/v1"]
+    """The version of the settings' form."""
     kind: Literal["Settings"]
+    """What the file holds."""
     listeners: Listeners = Field(default_factory=Listeners)
     identity: Identity
     access: Access

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from extauthz.errors import ConfigurationError, Problem
 
-if TYPE_CHECKING:
-    from extauthz.document import Document
-
 
 def validate(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Policy and settings files, or folders.")],
-    output: Annotated[str, typer.Option("--output", "-o", help="text or json.")] = "text",
+    output: Annotated[Literal["text", "json"], typer.Option("--output", "-o")] = "text",
 ) -> None:
     """Check policy and settings files; every problem names file, line, column and a fix.
 
@@ -41,31 +38,27 @@ def validate(
 
 
 def _examine(paths: list[Path]) -> tuple[list[Problem], list[Problem], str]:
-    from extauthz import policy, settings
-    from extauthz.policy.loader import files
-    from extauthz.service import KEYS, LOOKUPS, load_authority, load_lookup, load_policy
+    """Return errors, warnings and a summary."""
+    from extauthz import policy
+    from extauthz.policy import files
+    from extauthz.service import KEYS, LOOKUPS
 
     errors: list[Problem] = []
     warnings: list[Problem] = []
     policies: list[Path] = []
-    count = 0
+    rules = 0
     try:
-        found = list(files(paths))
+        found = files.find(paths)
     except ConfigurationError as error:
         return list(error.problems), [], ""
     for file in found:
-        count += 1
         try:
-            if _kind(file) != "Settings":
+            if _kind(file) == "Settings":
+                warnings += _settings(file)
+            else:
                 policies.append(file)
-                continue
-            loaded = settings.load(file)
-            warnings += load_policy(loaded).warnings
-            load_authority(loaded)
-            load_lookup(loaded)
         except ConfigurationError as error:
             errors += error.problems
-    rules = 0
     if policies:
         try:
             together = policy.load(policies, KEYS, LOOKUPS)
@@ -73,17 +66,30 @@ def _examine(paths: list[Path]) -> tuple[list[Problem], list[Problem], str]:
             rules = len(together.rules)
         except ConfigurationError as error:
             errors += error.problems
-    if not count:
-        errors.append(Problem("no YAML file found", paths[0], hint="files end in .yaml or .yml"))
-    return errors, warnings, f"{count} files, {rules} rules"
+    return _once(errors), _once(warnings), f"{len(found)} files, {rules} rules"
+
+
+def _settings(file: Path) -> tuple[Problem, ...]:
+    """Return the warnings of a settings file and of what it names. Raises ConfigurationError."""
+    from extauthz import settings
+    from extauthz.service import load_authority, load_lookup, load_policy
+
+    loaded = settings.load(file)
+    load_authority(loaded)
+    load_lookup(loaded)
+    return load_policy(loaded).warnings
 
 
 def _kind(file: Path) -> object:
     from extauthz import document
 
-    parts: list[Document] = document.read(file)
-    data = parts[0].data if parts else None
+    data = document.read(file)[0].data
     return data.get("kind") if isinstance(data, dict) else None
+
+
+def _once(problems: list[Problem]) -> list[Problem]:
+    """A policy that settings name may also have been named itself."""
+    return list(dict.fromkeys(problems))
 
 
 def _fields(problem: Problem) -> dict[str, object]:

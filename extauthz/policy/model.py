@@ -105,6 +105,7 @@ class RuleModel(Model):
     description: str = ""
     """Why the rule is there, for people."""
     match: MatchModel
+    """Which requests the rule decides."""
     allow: Literal["public", "authenticated"] | None = None
     """`public` asks for nothing, `authenticated` for a verified identity only."""
     access: Annotated[list[Check], Field(min_length=1)] | None = None
@@ -131,5 +132,8 @@ class PolicyModel(Model):
     """One policy file."""
 
     api_version: Literal["extauthz.dev/v1"]
+    """The version of the policy language."""
     kind: Literal["Policy"]
+    """What the file holds."""
     rules: list[RuleModel]
+    """The rules, in any order: the most specific one decides."""

@@ -139,13 +139,13 @@ def test_rule_errors(text: str, place: tuple[int, int], message: str, hint: str)
             "{verb: get, resource: r, namespace: 'xyzzy:namespace'}",
             32,
             "namespace: unknown source 'xyzzy'",
-            "the sources are body, claim, header, key, path, query",
+            "the sources are body, claim, header, key, lookup, path, query",
         ),
         (
             "{verb: get, resource: r, namespace: 'lookup:run:path:name'}",
             32,
-            "namespace: lookup: sources are not available in this version",
-            "",
+            "namespace: lookup:run has nobody to ask",
+            "name the KFP API in the settings, under lookups.kfp",
         ),
         (
             "{verb: get, resource: r, namespace: 'path:namspace'}",
@@ -239,13 +239,13 @@ def test_rule_errors(text: str, place: tuple[int, int], message: str, hint: str)
         (
             "{verb: get, path: /m, resource: r}",
             7,
-            "a check with path is a non-resource check and takes only verb beside it",
+            "a check with path is a non-resource check and takes only verb and ifPresent beside it",
             "",
         ),
         (
             "{verb: get, path: /m, group: g}",
             7,
-            "a check with path is a non-resource check and takes only verb beside it",
+            "a check with path is a non-resource check and takes only verb and ifPresent beside it",
             "",
         ),
         ("{verb: get, path: m}", 19, "path: 'm' is not a path", "start it with a slash"),
