@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import typer
 
@@ -15,11 +15,10 @@ from extauthz.cli import ask, told
 from extauthz.cli.ask import Question
 from extauthz.decision import Decision
 from extauthz.errors import ConfigurationError, Problem, Refused
-from extauthz.gateway import Gateway, failed
-from extauthz.identity import JwtAuthenticator
+from extauthz.gateway import Authenticator, failed
 from extauthz.policy import Missing
 from extauthz.request import Request
-from extauthz.service import load_authority, load_lookup, load_policy
+from extauthz.service import Service
 from extauthz.settings import Settings
 from extauthz.subject import Subject
 
@@ -35,45 +34,58 @@ class Believed:
         return self._subject
 
 
+class Part(Protocol):
+    """What runs beside the gateway."""
+
+    async def start(self) -> None:
+        """Begin."""
+        ...
+
+    async def stop(self) -> None:
+        """End."""
+        ...
+
+
 class Session:
-    """Settings, policy and manifests, loaded once for all questions of a command."""
+    """A service that does not listen, for all questions of a command."""
 
     def __init__(self, settings: Settings) -> None:
         """Load everything. Raises ConfigurationError."""
         self.limit = settings.body.max_request_bytes
-        self._jwt = JwtAuthenticator(settings.identity, resolve=settings.resolve)
-        self._authority = load_authority(settings)
-        self._lookup = load_lookup(settings)
-        self._gateway = Gateway(
-            policy=load_policy(settings),
-            authenticator=self._jwt,
-            authorizer=self._authority,
-            response=settings.response,
-            lookup=self._lookup,
-        )
+        self._service = Service(settings)
+        self._gateway = self._service.gateway
+        self._running = contextlib.AsyncExitStack()
+        self._proving = False
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Have the authority at hand. Keys are fetched by the first token that needs them."""
-        try:
-            await self._authority.start()
-            if self._lookup:
-                await self._lookup.start()
+        """Have at hand whoever knows rights and namespaces."""
+        async with self._running:
+            await self._start(self._service.authority)
+            if self._service.lookup:
+                await self._start(self._service.lookup)
             yield
-        finally:
-            if self._lookup:
-                await self._lookup.stop()
-            await self._authority.stop()
-            await self._jwt.stop()
 
     async def decide(self, question: Question) -> Decision:
         """Decide one question."""
         if isinstance(question.request, Refused):
             return failed(question.request)
-        named = question.user is not None
-        self._gateway.authenticator = Believed(question.user or "", question.groups) if named else self._jwt
+        self._gateway.authenticator = await self._authenticator(question)
         decision = self._gateway.decide(question.request)
         return decision if isinstance(decision, Decision) else await decision
+
+    async def _authenticator(self, question: Question) -> Authenticator:
+        """Who says who asks. Keys are not fetched before a request has to prove it."""
+        if question.user is not None:
+            return Believed(question.user, question.groups)
+        if not self._proving:
+            self._proving = True
+            await self._start(self._service.authenticator)
+        return self._service.authenticator
+
+    async def _start(self, part: Part) -> None:
+        self._running.push_async_callback(part.stop)
+        await part.start()
 
     def explain(self, question: Question, decision: Decision) -> dict[str, Any]:
         """Return the decision's JSON form with the canonical request and what each source read."""
@@ -100,7 +112,7 @@ async def run_one(session: Session, question: Question, output: str) -> int:
     """Decide and print one question; return the exit code."""
     async with session.open():
         decision = await session.decide(question)
-    explained = session.explain(question, decision)
+        explained = session.explain(question, decision)
     typer.echo(json.dumps(explained) if output == "json" else "\n".join(told.text(explained, decision)))
     return 0 if decision.allowed else 1
 
