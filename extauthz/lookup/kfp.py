@@ -29,7 +29,7 @@ from typing import Any
 import aiohttp
 from cachetools import TTLCache
 
-from extauthz.errors import Unavailable
+from extauthz.errors import ConfigurationError, Problem, Unavailable
 from extauthz.found import Found
 from extauthz.lookup import answers
 from extauthz.lookup.answers import Elsewhere, Told
@@ -97,7 +97,9 @@ class KfpLookup:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counts = LookupCounts()
+        """Raises ConfigurationError where `caFile` cannot be used. Tokens are read when they are needed."""
         self._settings = settings
+        self._trust = _trust(resolve(settings.ca_file)) if settings.ca_file else True
         self._resolve = resolve
         self._clock = clock
         self._known: TTLCache[Key, Found] = TTLCache(settings.max_entries, settings.keep_seconds, timer=clock)
@@ -110,11 +112,9 @@ class KfpLookup:
         self._quiet_until = 0.0
 
     async def start(self) -> None:
-        """Be ready to ask; nothing is sent yet. Raises OSError where `caFile` cannot be used."""
-        file = self._settings.ca_file
-        trust = ssl.create_default_context(cafile=self._resolve(file)) if file else True
+        """Be ready to ask; nothing is sent yet."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=trust, limit=self._settings.max_concurrent),
+            connector=aiohttp.TCPConnector(ssl=self._trust, limit=self._settings.max_concurrent),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=_HEADERS,
             auto_decompress=False,
@@ -165,7 +165,7 @@ class KfpLookup:
             raise Unavailable("lookup_overloaded", "The owner of an object could not be found out: too many ask.")
         self.counts.misses += 1
         loop = asyncio.get_running_loop()
-        task = loop.create_task(self._find(key))
+        task = loop.create_task(self._find(self._session, key))
         answer: asyncio.Future[Found | None] = loop.create_future()
         answer.add_done_callback(_retrieve)
         task.add_done_callback(partial(self._land, key, answer))
@@ -188,11 +188,11 @@ class KfpLookup:
             self._known[key] = found
         answer.set_result(found)
 
-    async def _find(self, key: Key) -> Found | None:
+    async def _find(self, session: aiohttp.ClientSession, key: Key) -> Found | None:
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
                 kind, asked = key
-                body = await self._get(_KINDS[kind].path + asked)
+                body = await self._get(session, _KINDS[kind].path + asked)
                 told = None if body is None else _KINDS[kind].read(answers.document(body), asked)
                 return await self._follow(told) if isinstance(told, Elsewhere) else told
         except TimeoutError:
@@ -206,14 +206,12 @@ class KfpLookup:
             return None
         return found if parent.name is None else Found(found.namespace, parent.name)
 
-    async def _get(self, path: str) -> bytes | None:
+    async def _get(self, session: aiohttp.ClientSession, path: str) -> bytes | None:
         """Return the body of a 200, None for an object that is not there or not for us to see."""
         async with self._slots:
-            if self._session is None:
-                raise _unavailable("is not asked any more")
             self.counts.calls += 1
             try:
-                return await self._ask(self._session, path)
+                return await self._ask(session, path)
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise _unavailable("cannot be reached") from error
 
@@ -237,6 +235,13 @@ class KfpLookup:
         if status == 403 and self._clock() >= self._quiet_until:
             self._quiet_until = self._clock() + WARN_SECONDS
             _logger.warning("the KFP API refuses lookups with 403: extauthz needs `get` in all namespaces")
+
+
+def _trust(file: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(Problem("cannot be used as certificate authorities", file)) from error
 
 
 def _wait_for(answer: asyncio.Future[Found | None]) -> Awaitable[Found | None]:

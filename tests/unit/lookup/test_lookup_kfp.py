@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from extauthz.errors import Unavailable
+from extauthz.errors import ConfigurationError, Unavailable
 from extauthz.found import Found
 from extauthz.lookup.kfp import MAX_ANSWER_BYTES, WAITING_PER_CALL, KfpLookup
 from extauthz.settings import KfpLookupSettings
@@ -408,6 +408,15 @@ def test_before_the_start_nobody_can_be_asked(tmp_path: Path) -> None:
     assert lookup.namespace("run", "a/b") is None
     with pytest.raises(Unavailable):
         lookup.namespace("run", UNKNOWN)
+
+
+def test_certificate_authorities_that_cannot_be_used_are_a_load_error(tmp_path: Path) -> None:
+    """Found before anything serves, with the file's name."""
+    (tmp_path / "ca.crt").write_text("no certificate")
+    for name in ("ca.crt", "none.crt"):
+        settings = KfpLookupSettings.model_validate({"url": "https://127.0.0.1:9", "ca_file": Path(name)})
+        with pytest.raises(ConfigurationError, match=name):
+            KfpLookup(settings, resolve=tmp_path.joinpath)
 
 
 async def test_an_artifact_key_is_told_by_its_prefix_or_else_by_its_run(at: Desk) -> None:
