@@ -56,7 +56,8 @@ class Decision:
 
     `status` is the HTTP status the client sees (200 when allowed). `headers` are set on
     the request towards the upstream, overwriting the client's; `remove` are taken off it;
-    no name is in both. `message` may be shown to the caller.
+    no name is in both. `cookies` are `set-cookie` values for the client, `login` is the path
+    where a browser can log in. `message` may be shown to the caller.
     """
 
     outcome: Outcome
@@ -69,14 +70,23 @@ class Decision:
     headers: tuple[tuple[str, str], ...] = ()
     remove: tuple[str, ...] = ()
     retry_after: int = 0
+    login: str = ""
+
+    @property
+    def cookies(self) -> tuple[str, ...]:
+        return self.subject.set_cookies if self.subject else ()
 
     @property
     def allowed(self) -> bool:
         return self.outcome is Outcome.ALLOW
 
+    def shown_headers(self) -> list[tuple[str, str]]:
+        """Return `headers` for people and logs, without secrets."""
+        return [(name, "(secret)" if name == "authorization" else value) for name, value in self.headers]
+
     def as_json(self) -> dict[str, Any]:
-        """Return the documented JSON form; a removed header has the value `null`."""
-        headers: dict[str, str | None] = dict(self.headers)
+        """Return the documented JSON form, without secrets; a removed header has the value `null`."""
+        headers: dict[str, str | None] = dict(self.shown_headers())
         headers.update(dict.fromkeys(self.remove))
         return {
             "outcome": str(self.outcome),

@@ -61,12 +61,14 @@ class Refused(ExtauthzError):
 class CredentialError(ExtauthzError):
     """A credential was recognised but is not valid.
 
-    `message` is shown to the caller, so it never repeats the credential.
+    `message` is shown to the caller, so it never repeats the credential. `login` is where a
+    browser can log in, where that would help: a path of the same host.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, *, login: str = "") -> None:
         self.reason = reason
         self.message = message
+        self.login = login
         super().__init__(f"{reason}: {message}")
 
 

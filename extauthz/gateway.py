@@ -238,7 +238,7 @@ def failed(error: ExtauthzError, *, rule: RuleRef | None = None, subject: Subjec
     if isinstance(error, Refused):
         return Decision(Outcome.DENY, error.status, error.reason, error.message, rule, subject)
     if isinstance(error, CredentialError):
-        return Decision(Outcome.UNAUTHENTICATED, 401, error.reason, error.message, rule)
+        return Decision(Outcome.UNAUTHENTICATED, 401, error.reason, error.message, rule, login=error.login)
     if isinstance(error, Unavailable):
         reason, message, after = error.reason, error.message, error.retry_after
         return Decision(Outcome.ERROR, 503, reason, message, rule, subject, retry_after=after)
@@ -280,13 +280,13 @@ class IdentityHeaders:
             return (), self._everything
         if not _fits_header(subject.user):
             raise Unavailable("user_not_a_header", "The user name cannot be told to the upstream.")
-        user = (self._user, subject.user)
+        told = ((self._user, subject.user), *(pair for pair in subject.credential if pair[0] not in self._everything))
         if self._groups is None:
-            return (user,), self._always
+            return told, self._always
         groups = ",".join(group for group in subject.groups if _fits_list(group))
         if not groups or len(groups) > MAX_GROUPS_HEADER_BYTES:
-            return (user,), (self._groups, *self._always)
-        return (user, (self._groups, groups)), self._always
+            return told, (self._groups, *self._always)
+        return (*told, (self._groups, groups)), self._always
 
 
 def _twins(name: str) -> list[str]:

@@ -18,7 +18,7 @@ from extauthz.edge.admin import AdminEdge
 from extauthz.edge.grpc import GrpcEdge
 from extauthz.edge.http import HttpEdge
 from extauthz.gateway import Gateway
-from extauthz.identity import JwtAuthenticator
+from extauthz.identity import Authenticators
 from extauthz.lookup import kfp
 from extauthz.lookup.artifact import namespace_of_key
 from extauthz.lookup.kfp import KfpLookup
@@ -53,13 +53,25 @@ def load_authority(settings: Settings) -> Authority:
     return authority.of(settings.access, settings.resolve)
 
 
+def load_authenticator(settings: Settings) -> Authenticators:
+    """Build the authenticators that settings name."""
+    asked = settings.identity.token_review
+    if asked is None:
+        return Authenticators(settings.identity, resolve=settings.resolve)
+    # This brings the kubernetes package, which everybody else does without.
+    from extauthz.access.kubernetes.tokenreview import TokenReviews
+
+    reviewer = TokenReviews(asked, kubeconfig=settings.resolve(asked.kubeconfig) if asked.kubeconfig else None)
+    return Authenticators(settings.identity, resolve=settings.resolve, reviewer=reviewer)
+
+
 class Service:
     """One running instance. Ports are known after `start`."""
 
     def __init__(self, settings: Settings) -> None:
         """Load everything that can be wrong. Raises ConfigurationError."""
         self.settings = settings
-        self.authenticator = JwtAuthenticator(settings.identity, resolve=settings.resolve)
+        self.authenticator = load_authenticator(settings)
         self.authority = load_authority(settings)
         self.lookup = load_lookup(settings)
         self.gateway = Gateway(

@@ -19,6 +19,8 @@ class Subject:
     `groups` are sorted and unique and hold `system:authenticated`. `claims` are the
     verified token's, for `claim:` sources; they take no part in equality.
     `expires` is Unix time in seconds after which the credential is no longer valid.
+    `credential` are request headers that prove this identity to the upstream, where the client
+    did not send them itself; `set_cookies` are `set-cookie` values that keep its session alive.
     """
 
     user: str
@@ -28,6 +30,8 @@ class Subject:
     authenticator: str = field(default="", compare=False)
     expires: float | None = field(default=None, compare=False)
     claims: Mapping[str, Any] = field(default_factory=lambda: _NO_CLAIMS, compare=False, repr=False)
+    credential: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
+    set_cookies: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
     def authenticated(cls, user: str, groups: tuple[str, ...] = (), **rest: Any) -> Subject:

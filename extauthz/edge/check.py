@@ -71,6 +71,8 @@ def _allowed(decision: Decision) -> external_auth_pb2.CheckResponse:
     response.ok_response.headers_to_remove.extend(decision.remove)
     for name, value in decision.headers:
         _set(response.ok_response.headers.add(), name, value)
+    for cookie in decision.cookies:
+        _set(response.ok_response.response_headers_to_add.add(), "set-cookie", cookie)
     return response
 
 

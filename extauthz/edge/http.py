@@ -101,9 +101,9 @@ class HttpEdge:
 
 def _response(decision: Decision, request: Request | None) -> web.Response:
     if decision.allowed:
-        headers = dict(decision.headers)
+        headers = [*decision.headers, *(("set-cookie", cookie) for cookie in decision.cookies)]
         if decision.remove:
-            headers[REMOVE] = ",".join(decision.remove)
+            headers.append((REMOVE, ",".join(decision.remove)))
         return web.Response(status=200, headers=headers)
     told = reply.refusal(decision, request)
-    return web.Response(status=told.status, headers=dict(told.headers), body=told.body)
+    return web.Response(status=told.status, headers=told.headers, body=told.body)

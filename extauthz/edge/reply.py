@@ -31,7 +31,8 @@ class Reply:
 
 
 def refusal(decision: Decision, request: Request | None) -> Reply:
-    """Return the reply to a request that does not pass."""
+    """Return the reply to a request that does not pass: to the login page for a browser that navigates."""
+    login = decision.login if request is not None and decision.login and _is_navigation(request) else ""
     kind, body = _body(decision, request)
     headers = [
         ("content-type", kind),
@@ -41,10 +42,13 @@ def refusal(decision: Decision, request: Request | None) -> Reply:
     ]
     if kind.startswith("text/html"):
         headers.append(("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'"))
-    if decision.status == 401:
+    if decision.status == 401 and not login:
         # RFC 6750 section 3: no error code where no token was sent.
         challenge = _ABSENT if decision.reason == Reason.NO_CREDENTIAL else _INVALID
         headers.append(("www-authenticate", challenge))
+    headers += (("set-cookie", cookie) for cookie in decision.cookies)
+    if login:
+        return Reply(302, (*headers, ("location", login)), b"")
     if decision.retry_after:
         headers.append(("retry-after", str(decision.retry_after)))
     return Reply(decision.status, tuple(headers), body)

@@ -1,6 +1,9 @@
 """Who asks: from the credentials of a request to a verified `Subject`."""
 
+from extauthz.identity.chain import Authenticators
 from extauthz.identity.faults import CredentialFault
-from extauthz.identity.jwt import JwtAuthenticator
+from extauthz.identity.tokens import TokenAuthenticator
 
-__all__ = ["CredentialFault", "JwtAuthenticator"]
+JwtAuthenticator = Authenticators
+
+__all__ = ["Authenticators", "CredentialFault", "JwtAuthenticator", "TokenAuthenticator"]

@@ -1,30 +1,34 @@
-"""Where key sets come from: an address, OIDC discovery, or a file.
+"""Where key sets come from: an address, OIDC discovery, single keys at addresses of their own, or a file.
 
-Every source is bounded in time and size. Redirects are not followed and the environment's
-proxies are not used, so that only the configured place decides whose keys are trusted.
+Every source gives a JSON Web Key Set, within the settings' timeout, and knows no other error
+than KeySourceError.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import json
+import re
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from jwt.algorithms import ECAlgorithm
 
+from extauthz.identity import web
 from extauthz.identity.keys import KeySourceError
 from extauthz.identity.strictjson import parse_object
-from extauthz.identity_settings import JwtIssuer, Keys
+from extauthz.identity.web import Page, Reader, Resolve
+from extauthz.identity_settings import JwtIssuer
 
-MAX_BYTES = 1024 * 1024
+Fetch = Callable[[Collection[str]], Awaitable[Page]]
+"""Reads a JWKS anew. The key ids are those wanted; only sources of single keys care for them."""
 
-Fetch = Callable[[], Awaitable[bytes]]
-Resolve = Callable[[Path], Path]
-
-# Nothing is inflated: a small answer cannot become a large one.
-_REQUEST_HEADERS = {"accept": "application/json", "accept-encoding": "identity"}
+_KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 
 
 def key_source(issuer: JwtIssuer, resolve: Resolve) -> Fetch:
@@ -34,10 +38,10 @@ def key_source(issuer: JwtIssuer, resolve: Resolve) -> Fetch:
     `resolve` turns the settings' relative paths into absolute ones.
     """
 
-    async def fetch() -> bytes:
+    async def fetch(key_ids: Collection[str]) -> Page:
         try:
             async with asyncio.timeout(issuer.keys.timeout_seconds):
-                return await _read(issuer, resolve)
+                return await _read(issuer, resolve, key_ids)
         except TimeoutError:
             raise KeySourceError(f"no answer within {issuer.keys.timeout_seconds:g} s") from None
         except (OSError, aiohttp.ClientError, ValueError) as error:
@@ -46,36 +50,25 @@ def key_source(issuer: JwtIssuer, resolve: Resolve) -> Fetch:
     return fetch
 
 
-async def _read(issuer: JwtIssuer, resolve: Resolve) -> bytes:
+async def _read(issuer: JwtIssuer, resolve: Resolve, key_ids: Collection[str]) -> Page:
     keys = issuer.keys
     if keys.file is not None:
         return await asyncio.to_thread(_read_file, resolve(keys.file))
-    async with _session(keys, resolve) as session:
-        url = keys.url or await _discover(session, issuer.issuer)
-        return await _get(session, url)
+    async with web.reader(keys, resolve) as reader:
+        if keys.pem_url is not None:
+            return await _single_keys(reader, keys.pem_url, key_ids)
+        return await reader.get(keys.url or await _discover(reader, issuer.issuer))
 
 
-def _read_file(path: Path) -> bytes:
+def _read_file(path: Path) -> Page:
     with path.open("rb") as file:
-        return _bounded(file.read(MAX_BYTES + 1))
+        return Page(web.bounded(file.read(web.MAX_BYTES + 1)))
 
 
-@asynccontextmanager
-async def _session(keys: Keys, resolve: Resolve) -> AsyncIterator[aiohttp.ClientSession]:
-    """A session for one fetch: fetches are rare, and a changed CA file counts at once."""
-    trust = ssl.create_default_context(cafile=resolve(keys.ca_file)) if keys.ca_file else True
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=trust),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        trust_env=False,
-    ) as session:
-        yield session
-
-
-async def _discover(session: aiohttp.ClientSession, issuer: str) -> str:
+async def _discover(reader: Reader, issuer: str) -> str:
     """Return the JWKS address that the issuer publishes (OIDC Discovery §4)."""
-    document = parse_object(await _get(session, issuer.removesuffix("/") + "/.well-known/openid-configuration"))
+    page = await reader.get(issuer.removesuffix("/") + "/.well-known/openid-configuration")
+    document = parse_object(page.body)
     if document.get("issuer") != issuer:
         raise KeySourceError("the discovery document is another issuer's")
     address = document.get("jwks_uri")
@@ -85,17 +78,19 @@ async def _discover(session: aiohttp.ClientSession, issuer: str) -> str:
     return address
 
 
-async def _get(session: aiohttp.ClientSession, url: str) -> bytes:
-    async with session.get(url, headers=_REQUEST_HEADERS, allow_redirects=False) as response:
-        if response.status != 200:
-            raise KeySourceError(f"{url} answered {response.status}")
-        body = bytearray()
-        async for chunk in response.content.iter_any():
-            body += _bounded(chunk, len(body))
-        return bytes(body)
+async def _single_keys(reader: Reader, address: str, key_ids: Collection[str]) -> Page:
+    """Return the keys that exist of those wanted. Only plain ids become part of an address."""
+    wanted = [key_id for key_id in key_ids if _KEY_ID.fullmatch(key_id)]
+    found = await asyncio.gather(*(_single_key(reader, address, key_id) for key_id in wanted))
+    return Page(json.dumps({"keys": [key for key in found if key]}).encode())
 
 
-def _bounded(data: bytes, before: int = 0) -> bytes:
-    if before + len(data) > MAX_BYTES:
-        raise KeySourceError(f"larger than {MAX_BYTES} bytes")
-    return data
+async def _single_key(reader: Reader, address: str, key_id: str) -> dict[str, Any] | None:
+    try:
+        page = await reader.get(address.replace("{kid}", key_id))
+        key = load_pem_public_key(page.body)
+    except (web.Missing, UnsupportedAlgorithm):
+        return None
+    if not isinstance(key, EllipticCurvePublicKey):
+        return None
+    return {**ECAlgorithm.to_jwk(key, as_dict=True), "kid": key_id, "use": "sig"}

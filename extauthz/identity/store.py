@@ -1,8 +1,9 @@
 """The keys of one issuer, kept fresh without making any request wait that need not.
 
-A background task fetches at intervals; tokens with unknown key ids can cause a fetch too,
-but at most one per cool-down, and everybody who needs it waits for the same one. A fetch
-that fails leaves the last good keys in place, for a bounded time.
+A background task fetches at intervals, sooner where the answer's `cache-control` says so;
+tokens with unknown key ids can cause a fetch too, but at most one per cool-down, and everybody
+who needs it waits for the same one. A fetch that fails leaves the last good keys in place, for
+a bounded time. Keys that are published one by one are fetched once a token names them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from extauthz.identity.fetch import Fetch
 from extauthz.identity.keys import KeySet, KeySourceError, parse_key_set
 from extauthz.identity_settings import JwtIssuer
+
+MAX_WANTED = 16
+"""How many unknown key ids one fetch asks for, where keys are published one by one."""
 
 Clock = Callable[[], float]
 Sleep = Callable[[float], Awaitable[object]]
@@ -43,6 +47,9 @@ class KeyStore:
         self._good_until = -math.inf
         self._quiet_until = 0.0
         self._failure = "not fetched yet"
+        self._max_age: float | None = None
+        self._wanted: set[str] = set()
+        self.one_by_one = issuer.keys.pem_url is not None
         self._flight: asyncio.Task[None] | None = None
         self._background: asyncio.Task[None] | None = None
 
@@ -71,7 +78,7 @@ class KeyStore:
     @property
     def problem(self) -> str | None:
         """Why there are no keys, or None where there are."""
-        if self.keys is not None:
+        if self.keys is not None or self.one_by_one:
             return None
         return f"issuer {self._issuer.issuer} has no keys: {self._failure or 'too old'}"
 
@@ -80,11 +87,14 @@ class KeyStore:
         """For how many seconds no request can cause another fetch; 0 where one can be waited for."""
         return 0.0 if self._flight else max(0.0, self._quiet_until - self._clock())
 
-    async def renew(self) -> None:
+    async def renew(self, key_id: str | None = None) -> None:
         """Wait for the running fetch, or for a new one; return at once during the cool-down.
 
-        Success or failure shows in `keys`. Cancelling a caller does not touch the fetch.
+        `key_id` is the one that is missing. Success or failure shows in `keys`. Cancelling a
+        caller does not touch the fetch.
         """
+        if self.one_by_one and key_id is not None and len(self._wanted) < MAX_WANTED:
+            self._wanted.add(key_id)
         if self.quiet_for == 0:
             await self._fetched(cooldown=self._settings.cooldown_seconds)
 
@@ -96,7 +106,10 @@ class KeyStore:
     async def _fetch_keys(self, cooldown: float) -> None:
         """Fetch once. All state is set before the task ends, so that whoever waits for it finds it done."""
         try:
-            self._accept(parse_key_set(await self._fetch(), self._issuer.algorithms))
+            if key_ids := self._key_ids():
+                page = await self._fetch(key_ids)
+                self._accept(parse_key_set(page.body, self._issuer.algorithms))
+                self._max_age = page.max_age
         except KeySourceError as error:
             self._failure = str(error)
             _log.warning("keys of issuer %s not fetched: %s", self._issuer.issuer, error)
@@ -106,6 +119,14 @@ class KeyStore:
         finally:
             self._flight = None
             self._quiet_until = max(self._quiet_until, self._clock() + cooldown)
+
+    def _key_ids(self) -> list[str]:
+        """The key ids to fetch; where all keys come together, any one stands for them."""
+        if not self.one_by_one:
+            return ["*"]
+        known = [key.id for key in self.latest.keys if key.id] if self.latest else []
+        wanted, self._wanted = self._wanted, set()
+        return list(dict.fromkeys([*known, *wanted]))
 
     def _accept(self, keys: KeySet) -> None:
         if keys != self.latest:
@@ -137,5 +158,6 @@ class KeyStore:
     def _pause(self) -> float:
         """Seconds until the next fetch, scattered so that replicas do not fetch together."""
         refresh, cooldown = self._settings.refresh_seconds, self._settings.cooldown_seconds
-        longest = min(refresh, cooldown) if self._failure else refresh
+        fresh = 0.0 if self._failure else self._max_age
+        longest = refresh if fresh is None else min(refresh, max(fresh, cooldown))
         return longest * random.uniform(0.8, 1.0)  # noqa: S311 - spreads load, guards no secret

@@ -1,8 +1,9 @@
 """A JSON Web Token taken apart, before anything in it is believed.
 
 Only the signed compact form is read: three non-empty base64url segments. Whatever else a
-header can hold (a nested or encrypted token, two joined tokens, padding, junk) is refused
-here, at a few microseconds each and before any key is looked for.
+header can hold (a nested or encrypted token, two joined tokens, junk) is refused here, at a
+few microseconds each and before any key is looked for. Padding is told apart, since AWS load
+balancers, and nobody else, may write it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from extauthz.errors import CredentialError
 from extauthz.identity.faults import CredentialFault
 from extauthz.identity.strictjson import parse_object
 
-_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
+_COMPACT = re.compile(r"([A-Za-z0-9_-]+)(={0,2})\.([A-Za-z0-9_-]+)(={0,2})\.([A-Za-z0-9_-]+)(={0,2})", re.ASCII)
 _SCHEME = "Bearer "
 
 
@@ -27,6 +28,11 @@ class UnverifiedToken:
     text: str
     header: dict[str, Any]
     claims: dict[str, Any]
+
+    @property
+    def padded(self) -> bool:
+        """Whether a segment ends in base64 padding, which RFC 7515 forbids."""
+        return "=" in self.text
 
     @property
     def key_id(self) -> str | None:
@@ -58,10 +64,10 @@ def _without_scheme(value: str) -> str:
 
 
 def _take_apart(text: str) -> UnverifiedToken:
-    if not _COMPACT.fullmatch(text):
+    parts = _COMPACT.fullmatch(text)
+    if not parts:
         raise CredentialError(CredentialFault.TOKEN_MALFORMED, "the credential is not a signed JSON Web Token")
-    header, claims, _ = text.split(".")
-    return UnverifiedToken(text, _decode(header, "header"), _decode(claims, "payload"))
+    return UnverifiedToken(text, _decode(parts[1], "header"), _decode(parts[3], "payload"))
 
 
 def _decode(segment: str, part: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from extauthz.errors import CredentialError, Unavailable
-from extauthz.identity import JwtAuthenticator
+from extauthz.identity import TokenAuthenticator
 from extauthz.identity_settings import Identity
 from extauthz.subject import Subject
 from tests.apiserver import pki
@@ -30,7 +30,7 @@ class World:
         self.pauses = Pauses()
         source = {} if {"file", "discovery"} & keys.keys() else {"url": f"{server.url}/jwks"}
         configured = {"issuer": self.issuer.name, "audiences": [self.issuer.audience], "keys": {**source, **keys}}
-        self.authenticator = JwtAuthenticator(
+        self.authenticator = TokenAuthenticator(
             Identity.model_validate({"jwt": [configured]}),
             resolve=Path("/").joinpath,
             clock=self.clock,
@@ -408,7 +408,7 @@ async def test_an_unforeseen_error_is_only_a_failed_fetch(caplog: pytest.LogCapt
         raise RuntimeError("unforeseen")
 
     configured = {"issuer": "https://idp.example", "audiences": ["kubeflow"], "keys": {"file": "jwks.json"}}
-    authenticator = JwtAuthenticator(Identity.model_validate({"jwt": [configured]}), resolve=broken)
+    authenticator = TokenAuthenticator(Identity.model_validate({"jwt": [configured]}), resolve=broken)
     with caplog.at_level(logging.ERROR), pytest.raises(Unavailable):
         await resolved(authenticator.authenticate(asking(bearer(Issuer().token(exp=4_000_000_000, iat=0)))))
     assert "unforeseen" in caplog.text

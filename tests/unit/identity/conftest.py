@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from extauthz.errors import CredentialError
-from extauthz.identity import JwtAuthenticator
+from extauthz.identity import TokenAuthenticator
 from extauthz.identity_settings import Identity, JwtIssuer
 from extauthz.subject import Subject
 from tests.issuer import Clock, Issuer, asking
@@ -36,13 +36,13 @@ class Desk:
         """Write a key file."""
         (self.folder / file).write_bytes(jwks)
 
-    def open(self, **changes: Any) -> JwtAuthenticator:
+    def open(self, **changes: Any) -> TokenAuthenticator:
         """Build the authenticator; `changes` go to every issuer's settings."""
         for configured in self.configured["jwt"]:
             configured["keys"].update(changes.pop("keys", {}))
             configured.update(changes)
         identity = Identity.model_validate(self.configured)
-        self.authenticator = JwtAuthenticator(
+        self.authenticator = TokenAuthenticator(
             identity, resolve=self.folder.joinpath, clock=self.clock, monotonic=self.monotonic
         )
         return self.authenticator

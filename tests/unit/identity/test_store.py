@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from extauthz.identity.store import KeyStore
+from extauthz.identity.web import Page
 from extauthz.identity_settings import JwtIssuer
 from tests.issuer import Clock, Issuer
 
@@ -13,9 +14,9 @@ async def test_the_store_itself_holds_the_cooldown(jwt_issuer: Callable[..., Jwt
     """However often a renewal is asked for, each cool-down sees one fetch."""
     fetches = []
 
-    async def fetch() -> bytes:
+    async def fetch(_: Collection[str]) -> Page:
         fetches.append(1)
-        return Issuer().jwks()
+        return Page(Issuer().jwks())
 
     clock = Clock(0)
     store = KeyStore(jwt_issuer(), fetch, clock=clock)

@@ -1,0 +1,181 @@
+"""Browser sessions of oauth2-proxy: a cookie is exchanged for the token behind it.
+
+oauth2-proxy says whether its cookie is good; what it answers is a token, and that is verified
+like any other, so a session is worth exactly as much as its token. Answers are kept per
+cookie, shared while they are under way, and asked for again once the token has expired.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+
+import aiohttp
+from cachetools import LRUCache
+
+from extauthz.errors import CredentialError, ExtauthzError, Refused, Unavailable
+from extauthz.identity.faults import CredentialFault
+from extauthz.identity.flights import Flights
+from extauthz.identity.signin import sign_in
+from extauthz.identity.store import Clock
+from extauthz.identity.tokens import AUTHORIZATION, Credential, TokenAuthenticator
+from extauthz.identity_settings import SessionSettings
+from extauthz.request import Request
+from extauthz.subject import Subject
+
+MAX_PARTS = 16
+"""Into how many cookies a session may be split."""
+
+Cookies = tuple[tuple[str, str], ...]
+
+_SEPARATOR = re.compile(r"[;,]")  # Envoy joins several cookie headers with commas
+_SET_COOKIE = "set-cookie"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Session:
+    """What oauth2-proxy answered: a token, refreshed cookies, and until when (Unix time) it is believed."""
+
+    credential: Credential
+    cookies: tuple[str, ...]
+    until: float
+    verified: Subject | None = None
+    subject: Subject | None = None
+
+    def names(self, verified: Subject) -> Subject:
+        """Return a verified token's subject with what belongs to the session."""
+        if self.subject is None or self.verified is not verified:
+            self.verified = verified
+            self.subject = dataclasses.replace(
+                verified, credential=(self.credential,), set_cookies=self.cookies, authenticator="session"
+            )
+        return self.subject
+
+
+class SessionAuthenticator:
+    """Knows callers by oauth2-proxy's cookie. It belongs to one event loop; `clock` gives Unix time."""
+
+    def __init__(self, settings: SessionSettings, tokens: TokenAuthenticator, *, max_bytes: int, clock: Clock) -> None:
+        """Take the settings; `tokens` verifies what oauth2-proxy answers, of at most `max_bytes`."""
+        self._settings = settings
+        self._tokens = tokens
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._part = re.compile(rf"{re.escape(settings.cookie)}(?:_[0-9]{{1,2}})?", re.ASCII)
+        self._known: LRUCache[Cookies, _Session] = LRUCache(settings.max_cached)
+        self._flights: Flights[Cookies, _Session] = Flights(settings.max_concurrent, _busy)
+        self._client: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Make connections possible; nothing is asked yet."""
+        self._client = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._settings.max_concurrent),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=self._settings.timeout_seconds),
+            max_field_size=self._max_bytes + 1024,
+            trust_env=False,
+        )
+
+    async def stop(self) -> None:
+        """End all questions under way and close all connections."""
+        await self._flights.close()
+        if self._client is not None:
+            await self._client.close()
+
+    def authenticate(self, request: Request) -> Subject | Awaitable[Subject] | None:
+        """Return the caller that the session cookie stands for; None without one.
+
+        Raises CredentialError, with the place to log in where logging in would help; Refused for
+        a user whom oauth2-proxy turns away; Unavailable while there is no answer.
+        """
+        cookies = self._cookies(request.headers)
+        if not cookies:
+            return None
+        session = self._known.get(cookies)
+        if session is None or self._clock() >= session.until:
+            return self._ask(cookies, request)
+        try:
+            verified = self._tokens.verify(session.credential)
+        except CredentialError:
+            return self._ask(cookies, request)  # expired, or its key is withdrawn: perhaps there is a new one
+        return session.names(verified) if isinstance(verified, Subject) else self._ask(cookies, request, session)
+
+    def _cookies(self, headers: Mapping[str, str]) -> Cookies:
+        """Return the session's cookies in the order of their names. Raises CredentialError for contradictions."""
+        header = headers.get("cookie")
+        if header is None or self._settings.cookie not in header:
+            return ()
+        found: dict[str, str] = {}
+        for pair in _SEPARATOR.split(header):
+            name, _, value = pair.strip().partition("=")
+            if self._part.fullmatch(name) and found.setdefault(name, value) != value:
+                raise CredentialError(CredentialFault.CREDENTIAL_AMBIGUOUS, "two session cookies contradict each other")
+        if len(found) > MAX_PARTS:
+            raise CredentialError(CredentialFault.CREDENTIAL_AMBIGUOUS, "the session has too many cookies")
+        return tuple(sorted(found.items()))
+
+    async def _ask(self, cookies: Cookies, request: Request, session: _Session | None = None) -> Subject:
+        try:
+            session = session or await self._flights.join(cookies, lambda: self._exchange(cookies))
+            answer = self._tokens.verify(session.credential)
+            verified = answer if isinstance(answer, Subject) else await answer
+        except CredentialError as error:
+            if error.reason in (CredentialFault.SESSION_INVALID, CredentialFault.TOKEN_EXPIRED):
+                message = "The session has ended: log in again."
+                raise CredentialError(CredentialFault.SESSION_INVALID, message, login=self.login(request)) from None
+            raise
+        if self._settings.max_cached and session.cookies is not None:
+            self._known[cookies] = session
+        return session.names(verified)
+
+    def login(self, request: Request) -> str:
+        """Return the place to log in, and to come back from to what was asked for."""
+        return sign_in(self._settings.sign_in, request)
+
+    async def _exchange(self, cookies: Cookies) -> _Session:
+        """Ask oauth2-proxy once. Raises CredentialError, Refused, Unavailable."""
+        if self._client is None:
+            raise _unavailable("it is not connected")
+        asked = self._clock()
+        sent = {"cookie": "; ".join(f"{name}={value}" for name, value in cookies)}
+        try:
+            async with self._client.get(self._settings.url, headers=sent, allow_redirects=False) as response:
+                self._check(response.status)
+                token = response.headers.get(self._settings.token_header, "")
+                refreshed = tuple(response.headers.getall(_SET_COOKIE, ()))
+        except (OSError, aiohttp.ClientError, ValueError) as error:
+            raise _unavailable("it cannot be reached") from error
+        return _Session(self._credential(token), self._own(refreshed), asked + self._settings.max_cache_seconds)
+
+    def _check(self, status: int) -> None:
+        if status == 401:
+            raise CredentialError(CredentialFault.SESSION_INVALID, "The session has ended.")
+        if status == 403:
+            raise Refused(CredentialFault.SESSION_REFUSED, "oauth2-proxy does not admit this user.", status=403)
+        if status not in (200, 202):
+            raise _unavailable(f"it answered {status}")
+
+    def _credential(self, token: str) -> Credential:
+        if not token:
+            raise _unavailable(f"its answer has no header {self._settings.token_header}")
+        return AUTHORIZATION, token if self._settings.token_header == AUTHORIZATION else f"Bearer {token}"
+
+    def _own(self, cookies: tuple[str, ...]) -> tuple[str, ...]:
+        """Keep what renews the session; anything else is no business of a check."""
+        return tuple(
+            cookie for cookie in cookies if cookie.isprintable() and self._part.fullmatch(cookie.partition("=")[0])
+        )
+
+
+def _unavailable(why: str) -> ExtauthzError:
+    _log.warning("oauth2-proxy did not say whose a session is: %s", why)
+    return Unavailable("session_unavailable", "The session cannot be checked now.")
+
+
+def _busy() -> Unavailable:
+    return Unavailable("sessions_busy", "Too many sessions are being checked.")
