@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import hpack
 
@@ -34,6 +34,7 @@ _REQUIRED = (b":method", b":scheme", b":path")
 _PSEUDO = frozenset({*_REQUIRED, b":authority"})
 _CONNECTION_SPECIFIC = frozenset({b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"})
 _Value = TypeVar("_Value")
+_Route = TypeVar("_Route")
 
 logging.getLogger("hpack").setLevel(logging.INFO)  # its debug messages hold credentials
 
@@ -57,31 +58,33 @@ class Head:
         return ",".join(value for key, value in self.fields if key == name)
 
 
-class FieldDecoder:
-    """Decodes the field sections of one connection, in their order."""
+class FieldDecoder(Generic[_Route]):
+    """Decodes the field sections of one connection, in their order; `route` judges each new request."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, route: Callable[[Head], _Route], max_bytes: int) -> None:
+        self._route = route
         self._max_bytes = max_bytes
         self._decoder = hpack.Decoder(max_bytes)
         self._agreed = False
         self._stateless = False
         self._fields: dict[bytes, list[Field]] = {}
-        self._requests: dict[bytes, Head] = {}
+        self._requests: dict[bytes, tuple[Head, _Route]] = {}
 
     def agree(self) -> None:
         """From now on the dynamic table has size 0: the peer has acknowledged our settings."""
         self._decoder.max_allowed_table_size = 0
         self._agreed = True
 
-    def request(self, section: bytes) -> Head:
-        """Return the request that a section describes. Raises Malformed and ConnectionFault."""
-        head = self._requests.get(section)
-        if head is None:
-            known = self._stateless and len(section) <= MAX_KNOWN_BYTES
+    def request(self, section: bytes) -> tuple[Head, _Route]:
+        """Return the request that a section describes, with its route. Raises Malformed and ConnectionFault."""
+        known = self._requests.get(section)
+        if known is None:
+            lasting = self._stateless and len(section) <= MAX_KNOWN_BYTES
             head = head_of(self.fields(section))
-            if known:
-                _remember(self._requests, section, head, MAX_KNOWN_SECTIONS)
-        return head
+            known = head, self._route(head)
+            if lasting:
+                _remember(self._requests, section, known, MAX_KNOWN_SECTIONS)
+        return known
 
     def fields(self, section: bytes) -> list[Field]:
         """Return all fields of a section. Raises ConnectionFault."""

@@ -8,15 +8,13 @@ from typing import Protocol
 from extauthz.edge.native.h2 import frames
 from extauthz.edge.native.h2.fields import Head
 
-Parts = tuple[bytes, bytes] | tuple[bytes, bytes, bytes] | tuple[bytes, bytes, bytes, bytes]
-
 
 class Response:
     """An answer, prepared once and sent as often as wanted.
 
     `headers` and `trailers` are encoded field sections; without trailers there are none.
     `parts` are all its frames, cut where the stream id belongs: `stream_id.join(parts)` is
-    what goes out when the peer's windows and frame size allow it.
+    what goes out when the peer's windows allow it. They are empty for what fits no single frame.
     """
 
     __slots__ = ("data", "headers", "parts", "size", "trailers")
@@ -30,6 +28,8 @@ class Response:
 
     def _parts(self) -> tuple[bytes, ...]:
         heads, data, tails = self.headers, self.data, self.trailers
+        if max(len(heads), len(data), len(tails)) > frames.MAX_FRAME_BYTES:
+            return ()
         last = frames.END_HEADERS | frames.END_STREAM
         if not data and not tails:
             return frames.start(frames.HEADERS, last, len(heads)), heads
