@@ -128,12 +128,12 @@ class Service:
         if self.lookup:
             await self.lookup.start()
         self._tasks.append(asyncio.create_task(_keep_running("policy watch", self._watch.run)))
-        await self._admin.start()
         if self._grpc:
             await self._grpc.start()
             await self._grpc.set_ready(True)
         if self._http:
             await self._http.start()
+        await self._admin.start()  # last, so that nobody is told to be ready before the edges listen
 
     async def stop(self, grace: float = 5.0) -> None:
         """Finish the checks under way within `grace` seconds, then release everything."""

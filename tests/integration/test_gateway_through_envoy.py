@@ -123,6 +123,16 @@ async def test_a_bad_token_is_challenged(mesh: DemoMesh, client: ClientSession, 
         assert response.headers["www-authenticate"] == 'Bearer realm="extauthz"'
 
 
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_name_beyond_ascii_arrives_as_utf8(mesh: DemoMesh, client: ClientSession, mode: str) -> None:
+    """The same bytes in both modes."""
+    headers = bearer(mesh, "zo\u00eb@example.com", ["caf\u00e9"])
+    async with send(client, "GET", mesh.urls[mode], "/pipeline/apis/v2beta1/healthz", headers=headers) as response:
+        echo = await response.json()
+    assert [value.encode("latin-1").decode() for value in seen(echo, "kubeflow-userid")] == ["zo\u00eb@example.com"]
+    assert [value.encode("latin-1").decode() for value in seen(echo, "kubeflow-groups")] == ["caf\u00e9"]
+
+
 # What a client claims about itself
 
 CLAIMS = [

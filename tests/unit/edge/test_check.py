@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from envoy.service.auth.v3 import external_auth_pb2
+from hypothesis import given
+from hypothesis import strategies as st
 
 from extauthz.decision import Decision, Outcome, Reason
 from extauthz.edge import check
 from extauthz.errors import Refused
-from extauthz.request import Fault, Request
-from tests.cases import DATA, request
+from extauthz.request import Fault, Request, read
+from tests.cases import DATA, decided, gateway, request
 
 LIMIT = 65536
 
@@ -176,3 +178,25 @@ def test_the_wire_bytes_of_the_four_answers_stay() -> None:
         content = check.response_of(Decision(Outcome.DENY, status, "why", "Because."), http).SerializeToString()
         assert content.startswith(start + b"\x12"), status
     assert check.response_of(ALLOWED, http).SerializeToString().startswith(b"\n\x00\x1a")
+
+
+GATEWAY = gateway("")
+
+
+@given(
+    st.text(max_size=40),
+    st.sampled_from(["GET", "HEAD", "POST", "get", "TRACE", "\r\n"]),
+    st.dictionaries(
+        st.sampled_from(["x-request-id", "accept", "content-type", "authorization", "host"]),
+        st.text(max_size=30) | st.sampled_from(["text/html", "application/grpc", "a\r\nset-cookie: b=1"]),
+    ),
+)
+def test_no_control_character_leaves_in_a_refusal(target: str, method: str, headers: dict[str, str]) -> None:
+    """Envoy writes the headers of a refusal as they are, so CR LF in one would split the client's response."""
+    asked = read(method=method, target=target, headers=headers)
+    denied = check.response_of(decided(GATEWAY.decide(asked)), asked).denied_response
+    assert denied.status.code in (400, 401, 403, 503)
+    for option in denied.headers:
+        assert option.header.key.isprintable()
+        assert option.header.value.isprintable()
+    assert denied.body.isprintable()
