@@ -32,7 +32,7 @@ def _lines(explained: Mapping[str, Any], decision: Decision) -> Iterator[str]:
     for value in explained.get("values", ()):
         yield f"value     {value['attribute']} = {value['value']!r} from {value['source']}"
     yield from (f"review    {_review(review)}" for review in decision.reviews)
-    yield from (f"header    set {name}: {value}" for name, value in decision.headers)
+    yield from (f"header    set {name}: {value}" for name, value in decision.shown_headers())
     yield from (f"header    remove {name}" for name in decision.remove)
 
 

@@ -59,13 +59,15 @@ HEADERS_IN_CHECK = (
     *(name.replace("-", "_") for name in _OVERRIDES),  # a CGI-like upstream reads them as the same
 )
 """Istio's `includeRequestHeadersInCheck`. Envoy adds authorization, content-length, host and method."""
-HEADERS_TO_UPSTREAM = ("kubeflow-groups", "kubeflow-userid")
+HEADERS_TO_UPSTREAM = ("authorization", "kubeflow-groups", "kubeflow-userid")
 """Istio's `headersToUpstreamOnAllow`."""
 HEADERS_TO_CLIENT = (
-    *("cache-control", "content-security-policy", "content-type", "retry-after"),
+    *("cache-control", "content-security-policy", "content-type", "location", "retry-after", "set-cookie"),
     *("vary", "www-authenticate", "x-content-type-options"),
 )
 """Istio's `headersToDownstreamOnDeny`."""
+HEADERS_TO_CLIENT_ON_SUCCESS = ("set-cookie",)
+"""Istio's `headersToDownstreamOnAllow`: refreshed session cookies."""
 
 _NO_TIMEOUT = timedelta(0)
 _HTTP2_CONFIG = HttpProtocolOptions(
@@ -103,6 +105,7 @@ def _http_filter(config: EnvoyConfig) -> ExtAuthz:
         authorization_response=AuthorizationResponse(
             allowed_upstream_headers=_names(HEADERS_TO_UPSTREAM),
             allowed_client_headers=_names(HEADERS_TO_CLIENT),
+            allowed_client_headers_on_success=_names(HEADERS_TO_CLIENT_ON_SUCCESS),
         ),
     )
     return _ext_authz(config, http=service)

@@ -64,7 +64,7 @@ class Answering(Generic[Asked, Answer]):
     def _write(self, decision: Decision, request: Request) -> Answer:
         if not decision.allowed:
             return self._render(decision, request)
-        key = decision.headers, decision.remove
+        key = decision.headers, decision.remove, decision.cookies
         answer = self._prepared.get(key)
         if answer is None:
             if len(self._prepared) >= MAX_PREPARED:
