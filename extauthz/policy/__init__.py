@@ -3,6 +3,7 @@
 from extauthz.policy.loader import Policy, load
 from extauthz.policy.routes import Missing
 from extauthz.policy.rule import Answer, Asked, Rule
-from extauthz.policy.sources import KeyReaders, Waiting
+from extauthz.policy.sources import Waiting
+from extauthz.policy.syntax import KeyReaders
 
 __all__ = ["Answer", "Asked", "KeyReaders", "Missing", "Policy", "Rule", "Waiting", "load"]

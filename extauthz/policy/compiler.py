@@ -10,7 +10,7 @@ from pathlib import Path
 from extauthz.decision import RuleRef
 from extauthz.document import Document, Location, near
 from extauthz.errors import ConfigurationError, Problem
-from extauthz.policy import sources, template
+from extauthz.policy import syntax, template
 from extauthz.policy.model import Check, PolicyModel, RuleModel
 from extauthz.policy.rule import (
     ALL_NAMESPACES,
@@ -24,7 +24,8 @@ from extauthz.policy.rule import (
     Resource,
     Rule,
 )
-from extauthz.policy.sources import Known, Literal, LookedUp
+from extauthz.policy.sources import Literal, LookedUp
+from extauthz.policy.syntax import Known
 from extauthz.policy.template import Mistake, Template
 from extauthz.request import Fault
 
@@ -139,7 +140,7 @@ class Compiler:
 
     def _bound(self, text: str, path: Template, place: Location) -> Bound | None:
         try:
-            bound = Bound(text, sources.parse(text.removesuffix("?"), path, self.known), text.endswith("?"))
+            bound = Bound(text, syntax.parse(text.removesuffix("?"), path, self.known), text.endswith("?"))
             _check_bound(bound, _key(place))
         except Mistake as mistake:
             self._problem(place, f"{_label(place)}: {mistake}", mistake.hint)

@@ -12,7 +12,7 @@ from extauthz.policy import files
 from extauthz.policy.compiler import Compiler
 from extauthz.policy.routes import Missing, Routes
 from extauthz.policy.rule import Rule
-from extauthz.policy.sources import KeyReaders, Known
+from extauthz.policy.syntax import KeyReaders, Known
 from extauthz.policy.template import Mistake
 from extauthz.request import Request
 

@@ -13,7 +13,8 @@ import pytest
 
 from extauthz.decision import Decision, Outcome, Reason
 from extauthz.errors import CredentialError, ExtauthzError, Refused, Unavailable
-from extauthz.gateway import MAX_GROUPS_HEADER_BYTES, cannot, failed
+from extauthz.gateway import cannot, failed
+from extauthz.headers import MAX_GROUPS_HEADER_BYTES
 from extauthz.request import Fault, Request
 from extauthz.review import Attributes, NonResourceAttributes, ResourceAttributes, Review
 from extauthz.settings import ResponseSettings

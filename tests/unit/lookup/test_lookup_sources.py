@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from extauthz import policy
 from extauthz.errors import ConfigurationError, Refused
 from extauthz.found import Found
-from extauthz.policy import Rule, sources, template
+from extauthz.policy import Rule, syntax, template
 from extauthz.policy.sources import Reading
 from extauthz.review import ResourceAttributes
 from tests.cases import KEYS, LOOKUPS, policy_of, request
@@ -118,7 +118,7 @@ def test_what_is_read_is_what_kfp_takes(references: list[tuple[Any, str, Any]]) 
 
 def _read(text: str, body: bytes) -> str:
     path = template.parse("/x/{id}")
-    source = sources.parse(text, path, sources.Known(KEYS, LOOKUPS))
+    source = syntax.parse(text, path, syntax.Known(KEYS, LOOKUPS))
     try:
         return source.read(Reading(request("POST", "/x/1", body=body), None, path, lambda kind, id_: None)) or ""
     except Refused as error:

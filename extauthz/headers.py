@@ -1,0 +1,54 @@
+"""How the upstream is told who asks, so that nobody else can tell it."""
+
+from __future__ import annotations
+
+import itertools
+
+from extauthz.errors import Unavailable
+from extauthz.settings import ResponseSettings
+from extauthz.subject import Subject
+
+MAX_GROUPS_HEADER_BYTES = 8192
+
+
+class IdentityHeaders:
+    """The headers that tell the upstream who asks, and every look-alike that a client could have sent."""
+
+    def __init__(self, response: ResponseSettings) -> None:
+        self._user = response.user_header
+        self._groups = response.groups_header
+        own = [name for name in (response.user_header, response.groups_header) if name]
+        names = [*own, *response.remove_headers]
+        twins = [twin for name in names for twin in _twins(name)]
+        self._always = (*response.remove_headers, *twins)
+        self._everything = (*own, *self._always)
+
+    def of(self, subject: Subject | None) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+        """Return the headers to set and those to remove. Raises Unavailable for a user that no header can carry."""
+        if subject is None:
+            return (), self._everything
+        if not _fits_header(subject.user):
+            raise Unavailable("user_not_a_header", "The user name cannot be told to the upstream.")
+        told = ((self._user, subject.user), *(pair for pair in subject.credential if pair[0] not in self._everything))
+        if self._groups is None:
+            return told, self._always
+        groups = ",".join(group for group in subject.groups if _fits_list(group))
+        if not groups or len(groups) > MAX_GROUPS_HEADER_BYTES:
+            return told, (self._groups, *self._always)
+        return (*told, (self._groups, groups)), self._always
+
+
+def _twins(name: str) -> list[str]:
+    """Every other spelling of a header that a CGI-like server reads as the same one."""
+    parts = name.split("-")
+    joints = itertools.product("-_", repeat=len(parts) - 1)
+    spelled = ("".join(itertools.chain(*zip(parts, (*joint, ""), strict=True))) for joint in joints)
+    return [twin for twin in spelled if twin != name]
+
+
+def _fits_header(text: str) -> bool:
+    return text.isprintable() and text == text.strip()
+
+
+def _fits_list(group: str) -> bool:
+    return not group.startswith("system:") and "," not in group and _fits_header(group)
