@@ -17,11 +17,12 @@ from extauthz.access.authority import Authority
 from extauthz.edge.admin import AdminEdge
 from extauthz.edge.grpc import GrpcEdge
 from extauthz.edge.http import HttpEdge
-from extauthz.gateway import Gateway
 from extauthz.identity import Authenticators
 from extauthz.lookup import kfp
 from extauthz.lookup.artifact import namespace_of_key
 from extauthz.lookup.kfp import KfpLookup
+from extauthz.observe.meter import MeteredGateway
+from extauthz.observe.metrics import Metrics
 from extauthz.policy import Policy
 from extauthz.policy.reload import PolicyWatch
 from extauthz.settings import Settings
@@ -74,7 +75,7 @@ class Service:
         self.authenticator = load_authenticator(settings)
         self.authority = load_authority(settings)
         self.lookup = load_lookup(settings)
-        self.gateway = Gateway(
+        self.gateway = MeteredGateway(
             policy=load_policy(settings),
             authenticator=self.authenticator,
             authorizer=self.authority,
@@ -85,7 +86,10 @@ class Service:
         listeners = settings.listeners
         self._grpc = GrpcEdge(self.gateway, listeners.grpc, max_body_bytes=limit) if listeners.grpc else None
         self._http = HttpEdge(self.gateway, listeners.http, max_body_bytes=limit) if listeners.http else None
-        self._admin = AdminEdge(listeners.admin, blockers=self.blockers, warnings=self.warnings)
+        metrics = Metrics(self.gateway.meter, self.authority, lambda: not self.blockers())
+        self._admin = AdminEdge(
+            listeners.admin, blockers=self.blockers, warnings=self.warnings, metrics=metrics.exposition
+        )
         self._watch = PolicyWatch(
             [settings.resolve(path) for path in settings.policy.paths],
             load=lambda: load_policy(settings),

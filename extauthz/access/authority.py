@@ -87,7 +87,7 @@ class Cluster:
         self._limits = limits
         self._kubeconfig = kubeconfig
         self._stack = contextlib.AsyncExitStack()
-        self._started = False
+        self.started = False
         self._problem = ""
         self.answered = asyncio.Event()
         """Set once the API server has answered a review."""
@@ -117,28 +117,28 @@ class Cluster:
         self._stack.push_async_callback(self.cached.close)
         probe = asyncio.create_task(self._probe(), name="first review")
         self._stack.push_async_callback(_cancelled, probe)
-        self._started = True
+        self.started = True
 
     async def stop(self) -> None:
         """Answer whoever still waits, then close all connections."""
-        self._started = False
+        self.started = False
         await self._stack.aclose()
 
     def review(self, subject: Subject, attributes: Attributes) -> Review | Awaitable[Review]:
         """Return the kept review, or ask. Raises Unavailable."""
-        if not self._started:
+        if not self.started:
             raise Unavailable("authorizer_stopped", "No reviews are asked now.")
         return self.cached.review(subject, attributes)
 
     def blockers(self) -> list[str]:
         """Say why no review was ever answered."""
-        if not self._started:
+        if not self.started:
             return ["the API server is not connected"]
         return [] if self.answered.is_set() else [f"the API server has not answered a review yet{self._problem}"]
 
     def warnings(self) -> list[str]:
         """Say what the API server refuses, and which changes the watch does not see."""
-        return [*self.reviews.problems(), *self.watch.problems()] if self._started else []
+        return [*self.reviews.problems(), *self.watch.problems()] if self.started else []
 
     async def _probe(self) -> None:
         """Ask until there is a first answer, since only then is the service of use."""

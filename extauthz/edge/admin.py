@@ -1,4 +1,4 @@
-"""The admin listener: liveness and readiness, with the reasons in words."""
+"""The admin listener: liveness, readiness with the reasons in words, and metrics."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from extauthz.settings import AdminListener
 
 
 class AdminEdge:
-    """Serves `/healthz` and `/readyz`.
+    """Serves `/healthz`, `/readyz` and `/metrics`.
 
     `blockers` tells why no check can be answered; `warnings` what is wrong while the last
-    good state keeps serving. Both are sentences.
+    good state keeps serving. Both are sentences. `metrics` takes an Accept header and
+    returns a body and its content type.
     """
 
     def __init__(
@@ -23,10 +24,12 @@ class AdminEdge:
         *,
         blockers: Callable[[], list[str]],
         warnings: Callable[[], list[str]],
+        metrics: Callable[[str], tuple[bytes, str]],
     ) -> None:
         self._listener = listener
         self._blockers = blockers
         self._warnings = warnings
+        self._metrics = metrics
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -37,6 +40,7 @@ class AdminEdge:
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._exposition)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         await web.SockSite(self._runner, listening).start()
@@ -53,3 +57,7 @@ class AdminEdge:
         blockers = self._blockers()
         detail = {"ready": not blockers, "blockers": blockers, "warnings": self._warnings()}
         return web.json_response(detail, status=503 if blockers else 200)
+
+    async def _exposition(self, request: web.Request) -> web.Response:
+        body, content_type = self._metrics(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})

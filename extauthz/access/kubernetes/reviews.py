@@ -47,6 +47,7 @@ class ReviewCounts:
 
     sent: int = 0
     retried: int = 0
+    answered: int = 0
     failed: int = 0
     """Ended without an answer, for whatever reason."""
 
@@ -81,13 +82,15 @@ class KubernetesAuthorizer:
             self.breaker.check()
             async with self.limiter.slot(subject.user, deadline):
                 answer = await self._ask(body, deadline)
-            return self._read(answer, attributes)
+            review = self._read(answer, attributes)
         except TimeoutError:
             self.counts.failed += 1
             raise _unavailable("authorizer_timeout", "too many checks are waiting") from None
         except Unavailable:
             self.counts.failed += 1
             raise
+        self.counts.answered += 1
+        return review
 
     def problems(self) -> list[str]:
         """Return what an operator must mend, for health; empty when reviews work."""
