@@ -37,13 +37,15 @@ HASTE = 0.9
 class GrpcEdge:
     """Serves checks over gRPC."""
 
-    def __init__(self, gateway: Gateway, listener: GrpcListener, *, max_body_bytes: int) -> None:
+    def __init__(
+        self, gateway: Gateway, listener: GrpcListener, *, max_body_bytes: int, limits: Limits | None = None
+    ) -> None:
         """Raises ConfigurationError for reflection, which is not served here."""
         if listener.reflection:
             raise ConfigurationError(Problem("gRPC reflection needs the server `grpcio`"))
         self._health = Health(("", SERVICE))
         application = GrpcApplication(gateway, self._health, max_body_bytes=max_body_bytes)
-        self._server = Server(listener.address, lambda open_: Connection(application, Limits(), open_))
+        self._server = Server(listener.address, lambda open_: Connection(application, limits or Limits(), open_))
 
     @property
     def port(self) -> int:

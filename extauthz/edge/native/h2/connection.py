@@ -62,7 +62,7 @@ class Connection(asyncio.Protocol):
         self._sender = Sender(self._transport, self._left)
         self._streams = Streams(self._application, self._limits, self._account, self._sender, self._flush_soon)
         self._streams.now = self._made
-        self._control = Control(self._streams, self._sender, self._account)
+        self._control = Control(self._streams, self._sender, self._account, header_table=self._limits.header_table)
         if self._connections.add(self):
             self._greet()
         else:
@@ -113,7 +113,7 @@ class Connection(asyncio.Protocol):
     def _greet(self) -> None:
         limits = self._limits
         announced = {
-            frames.SETTINGS_HEADER_TABLE_SIZE: 0,
+            frames.SETTINGS_HEADER_TABLE_SIZE: frames.DEFAULT_TABLE_BYTES if limits.header_table else 0,
             frames.SETTINGS_MAX_CONCURRENT_STREAMS: limits.max_streams,
             frames.SETTINGS_INITIAL_WINDOW_SIZE: limits.stream_window,
             frames.SETTINGS_MAX_HEADER_LIST_SIZE: limits.max_header_bytes,
@@ -129,7 +129,9 @@ class Connection(asyncio.Protocol):
         limits, silent = self._limits, now - self._since
         if not self._control.settled and not self._closing and now - self._made > limits.arrive_seconds:
             self._fail(ConnectionFault(ErrorCode.SETTINGS_TIMEOUT, "the handshake takes too long"))
-        elif ((self._full or self._closing) and silent > limits.send_seconds) or silent > limits.ping_seconds + limits.arrive_seconds:
+        elif silent > (
+            limits.send_seconds if self._full or self._closing else limits.ping_seconds + limits.arrive_seconds
+        ):
             self.abort()
         elif silent > limits.ping_seconds:
             self._sender.write(frames.ping(ALIVE))

@@ -17,11 +17,11 @@ _STREAMS_PER_CHARGE = 16
 class Control:
     """Takes control frames; each is charged for."""
 
-    def __init__(self, streams: Streams, sender: Sender, account: Account) -> None:
+    def __init__(self, streams: Streams, sender: Sender, account: Account, *, header_table: bool) -> None:
         self._streams = streams
         self._sender = sender
         self._account = account
-        self._greeted = False
+        self._header_table = header_table
         self.settled = False
         """Whether the peer has acknowledged our settings."""
 
@@ -58,13 +58,16 @@ class Control:
 
     def _settings(self, flags: int, payload: bytes) -> None:
         if flags & frames.ACK:
-            if not self.settled:
-                self.settled = True
-                self._streams.decoder.agree()
+            self._acknowledged()
             return
+        self._sender.write(frames.SETTINGS_ACK)  # before anything that the new settings set free
         for identifier, value in frames.setting.iter_unpack(payload):
             self._setting(identifier, value)
-        self._sender.write(frames.SETTINGS_ACK)
+
+    def _acknowledged(self) -> None:
+        if not self.settled and not self._header_table:
+            self._streams.decoder.agree()
+        self.settled = True
 
     def _setting(self, identifier: int, value: int) -> None:
         self._account.charge()

@@ -1,8 +1,9 @@
 """Field sections: HPACK (RFC 7541) in and out, and what makes a request malformed (RFC 9113 section 8).
 
-We announce a dynamic table of size 0. Once the peer has agreed, a field always has the same
-bytes, so those seen before are known at once: a whole section, or at least its fields. What is
-not known goes through the `hpack` package, which has the last word in every case.
+We announce a dynamic table of size 0. Once the peer has said that its table is empty, the same
+bytes always are the same field, so what has been seen before is known at once: a whole section,
+or at least its fields. All else goes through the `hpack` package. A peer that acknowledges the
+setting and goes on using its table (h2spec does) is in the wrong, but is understood.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ _VALUE = re.compile(rb"(?:[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x
 _REQUIRED = (b":method", b":scheme", b":path")
 _PSEUDO = frozenset({*_REQUIRED, b":authority"})
 _CONNECTION_SPECIFIC = frozenset({b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"})
+_TABLE_SIZE = 0x20
+"""The highest 3 bits of a dynamic table size update."""
 _Value = TypeVar("_Value")
 _Route = TypeVar("_Route")
 
@@ -71,8 +74,7 @@ class FieldDecoder(Generic[_Route]):
         self._requests: dict[bytes, tuple[Head, _Route]] = {}
 
     def agree(self) -> None:
-        """From now on the dynamic table has size 0: the peer has acknowledged our settings."""
-        self._decoder.max_allowed_table_size = 0
+        """Expect the peer to give up its dynamic table, as its acknowledgment of our settings promises."""
         self._agreed = True
 
     def request(self, section: bytes) -> tuple[Head, _Route]:
@@ -88,12 +90,10 @@ class FieldDecoder(Generic[_Route]):
 
     def fields(self, section: bytes) -> list[Field]:
         """Return all fields of a section. Raises ConnectionFault."""
-        if self._stateless:
-            return self._one_by_one(section)
-        fields = self._decode(section)
-        # After the agreement hpack insists on the peer's own word that its table is now empty.
-        self._stateless = self._agreed
-        return fields
+        if not self._stateless and self._agreed and section[:1] and section[0] & 0xE0 == _TABLE_SIZE:
+            self._decoder.max_allowed_table_size = 0
+            self._stateless = True
+        return self._one_by_one(section) if self._stateless else self._decode(section)
 
     def _one_by_one(self, section: bytes) -> list[Field]:
         fields: list[Field] = []
@@ -131,7 +131,7 @@ def split(section: bytes) -> list[bytes]:
             start, first = at, section[at]
             if first & 0x80:
                 at = _integer(section, at, 0x7F)[1]
-            elif first & 0xE0 == 0x20:
+            elif first & 0xE0 == _TABLE_SIZE:
                 at = _integer(section, at, 0x1F)[1]
             else:
                 name, at = _integer(section, at, 0x3F if first & 0x40 else 0x0F)

@@ -11,6 +11,7 @@ HEADER_BYTES = 9
 MAX_FRAME_BYTES = 16384
 """The payload that everybody must accept, and the most that we do: SETTINGS_MAX_FRAME_SIZE stays as it is."""
 DEFAULT_WINDOW = 65535
+DEFAULT_TABLE_BYTES = 4096
 MAX_WINDOW = 2**31 - 1
 MAX_STREAM_ID = 2**31 - 1
 

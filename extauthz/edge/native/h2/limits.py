@@ -11,6 +11,8 @@ from extauthz.edge.native.h2.frames import ConnectionFault, ErrorCode
 class Limits:
     """The bounds of each connection. Envoy never reaches them; whoever does loses only its own connection."""
 
+    header_table: bool = False
+    """Let the peer use an HPACK table of 4096 bytes instead of asking it for none."""
     max_streams: int = 1000
     """Requests under way at once; further ones are refused with REFUSED_STREAM, which is safe to retry."""
     max_header_bytes: int = 96 * 1024

@@ -24,7 +24,7 @@ class Sender:
         self._out: list[bytes] = []
         self._window = frames.DEFAULT_WINDOW
         self._stream_window = frames.DEFAULT_WINDOW
-        self._table_bytes = 4096
+        self._table_bytes = frames.DEFAULT_TABLE_BYTES
         self._empty_table = False
         self._waiting: dict[int, Stream] = {}  # for the connection's window only; others for their own
 

@@ -20,7 +20,7 @@ class Stream:
         self.wire_id = stream_id.to_bytes(4, "big")
         self.route = route
         self.expected = expected
-        """The content-length."""
+        """The bytes that its content-length promises and that have not come yet."""
         self.opened = opened
         """When it began, in monotonic seconds."""
         self.body: bytes | bytearray = b""

@@ -63,6 +63,12 @@ class Streams:
             return self._late(stream_id)
         if stream.arrived:
             raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED)
+        if stream.expected is not None:
+            stream.expected -= len(payload)
+            if stream.expected < 0:
+                raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR)
+            if end:
+                self._check_whole(stream)
         if end and not stream.body and not stream.discarding and len(payload) <= stream.route.max_body:
             return self._arrived(stream, payload)
         self._append(stream, payload, received, end=end)
@@ -121,6 +127,7 @@ class Streams:
             raise StreamFault(stream_id, ErrorCode.REFUSED_STREAM)
         stream = self.open[stream_id] = Stream(stream_id, route, head.content_length, self.now)
         if end:
+            self._check_whole(stream)
             self._arrived(stream, b"")
 
     def _trailers(self, stream: Stream, section: bytes, *, end: bool) -> None:
@@ -133,6 +140,7 @@ class Streams:
             check_trailers(fields)
         except Malformed:
             raise StreamFault(stream.id, ErrorCode.PROTOCOL_ERROR) from None
+        self._check_whole(stream)
         self._append(stream, b"", 0, end=True)
 
     def _append(self, stream: Stream, payload: bytes, received: int, *, end: bool) -> None:
@@ -173,8 +181,6 @@ class Streams:
     def _arrived(self, stream: Stream, body: bytes) -> None:
         stream.arrived = True
         stream.body = b""
-        if stream.expected is not None and stream.expected != len(body):
-            raise StreamFault(stream.id, ErrorCode.PROTOCOL_ERROR)
         self._account.balance += 1
         self._answer(stream, stream.route.answer(body))
 
@@ -211,6 +217,10 @@ class Streams:
             self._buffered -= len(stream.body)
             self._sender.forget(stream)
             stream.cancel()
+
+    def _check_whole(self, stream: Stream) -> None:
+        if stream.expected:
+            raise StreamFault(stream.id, ErrorCode.PROTOCOL_ERROR)
 
     def _check_begun(self, stream_id: int) -> None:
         if stream_id > self.last_id or not stream_id & 1:
