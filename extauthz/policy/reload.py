@@ -43,42 +43,55 @@ class PolicyWatch:
         while not self._stop.is_set():
             # Where nothing can be watched, each new run of this function still finds the changes.
             await self._compare()
-            watched = await asyncio.to_thread(files.folders, self._paths)
-            changes = watchfiles.awatch(
-                *watched,
-                watch_filter=None,
-                stop_event=self._stop,
-                debounce=200,
-                step=20,
-                rust_timeout=COMPARE_MS,
-                yield_on_timeout=True,
-                recursive=False,
-            )
-            async with contextlib.aclosing(changes):
-                async for _ in changes:
-                    await self._compare()
-                    if watched != await asyncio.to_thread(files.folders, self._paths):
-                        break
+            try:
+                await self._watch(await asyncio.to_thread(files.folders, self._paths))
+            except FileNotFoundError:
+                # A folder went between listing and watching, as in the swap of a ConfigMap.
+                await asyncio.sleep(COMPARE_MS / 1000)
+
+    async def _watch(self, folders: set[Path]) -> None:
+        """Watch until the folders to watch are others, or until `stop`."""
+        changes = watchfiles.awatch(
+            *folders,
+            watch_filter=None,
+            stop_event=self._stop,
+            debounce=200,
+            step=20,
+            rust_timeout=COMPARE_MS,
+            yield_on_timeout=True,
+            recursive=False,
+        )
+        async with contextlib.aclosing(changes):
+            async for _ in changes:
+                await self._compare()
+                if folders != await asyncio.to_thread(files.folders, self._paths):
+                    return
 
     async def reload(self) -> None:
         """Load the files anew; keep the last good policy when they cannot be used."""
-        try:
-            policy = await asyncio.to_thread(self._load)
-        except ConfigurationError as error:
-            self.problem = f"policy not reloaded, the last good one serves: {error}"
+        self._seen = await asyncio.to_thread(files.fingerprint, self._paths)
+        found = await asyncio.to_thread(self._loaded)
+        if self._seen != await asyncio.to_thread(files.fingerprint, self._paths):
+            # Some files may have been read before the change and some after it; `_compare` comes again.
+            return
+        if isinstance(found, ConfigurationError):
+            self.problem = f"policy not reloaded, the last good one serves: {found}"
             _logger.error("%s", self.problem)
             return
         self.problem = ""
-        self._changed(policy)
-        _logger.info("policy reloaded: %d rules", len(policy.rules))
+        self._changed(found)
+        _logger.info("policy reloaded: %d rules", len(found.rules))
 
     def stop(self) -> None:
         """Make `run` return."""
         self._stop.set()
 
+    def _loaded(self) -> Policy | ConfigurationError:
+        try:
+            return self._load()
+        except ConfigurationError as error:
+            return error
+
     async def _compare(self) -> None:
-        found = await asyncio.to_thread(files.fingerprint, self._paths)
-        if found != self._seen:
-            # Taken before loading: a change while the files load is loaded once more.
-            self._seen = found
+        if self._seen != await asyncio.to_thread(files.fingerprint, self._paths):
             await self.reload()

@@ -272,3 +272,23 @@ def test_a_link_that_leads_nowhere_has_a_fingerprint(folder: Path) -> None:
     broken = files.fingerprint([folder])
     (folder / "gone").write_text("x")
     assert files.fingerprint([folder]) != broken
+
+
+async def test_files_that_change_while_they_load_are_never_mixed(folder: Path) -> None:
+    """A state that was read half before and half after a change does not serve; the whole new one does."""
+    taken: list[list[str]] = []
+    (folder / "b.yaml").write_text(text("b"))
+
+    def load() -> Policy:
+        loaded = policy.load([folder], KEYS)
+        if not changes:
+            changes.append(True)
+            (folder / "a.yaml").write_text(text("a2"))
+        return loaded
+
+    changes: list[bool] = []
+    watch = PolicyWatch([folder], load=load, changed=lambda new: taken.append([rule.ref.name for rule in new.rules]))
+    await watch.reload()
+    assert taken == []
+    await watch._compare()
+    assert taken == [["a2", "b"]]
