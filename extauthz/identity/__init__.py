@@ -4,6 +4,4 @@ from extauthz.identity.chain import Authenticators
 from extauthz.identity.faults import CredentialFault
 from extauthz.identity.tokens import TokenAuthenticator
 
-JwtAuthenticator = Authenticators
-
-__all__ = ["Authenticators", "CredentialFault", "JwtAuthenticator", "TokenAuthenticator"]
+__all__ = ["Authenticators", "CredentialFault", "TokenAuthenticator"]

@@ -1,0 +1,373 @@
+"""Sessions of oauth2-proxy: a cookie becomes the user of its token, and nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from extauthz.decision import Decision, Outcome
+from extauthz.edge import check, reply
+from extauthz.errors import CredentialError, ExtauthzError, Refused, Unavailable
+from extauthz.identity import Authenticators
+from extauthz.identity_settings import Identity
+from extauthz.request import Request, read
+from extauthz.settings import ResponseSettings
+from extauthz.subject import Subject
+from tests.cases import gateway, policy_of
+from tests.issuer import NOW, Clock, Issuer, asking, bearer, rsa_key
+from tests.oauth2proxy import COOKIE, OAuth2Proxy
+
+LOGIN = "/oauth2/start?rd=%2Fx"
+
+
+class World:
+    """oauth2-proxy with one session of alice, and the authenticators that ask it."""
+
+    def __init__(self, proxy: OAuth2Proxy, folder: Path, **session: Any) -> None:
+        self.proxy = proxy
+        self.issuer = Issuer()
+        self.clock = Clock()
+        self.jwks = folder / "jwks.json"
+        self.jwks.write_bytes(self.issuer.jwks())
+        issuer = {"issuer": self.issuer.name, "audiences": [self.issuer.audience], "keys": {"file": "jwks.json"}}
+        settings = {"url": proxy.url, "cookie": COOKIE, **session}
+        identity = Identity.model_validate({"jwt": [issuer], "session": settings})
+        self.authenticators = Authenticators(identity, resolve=folder.joinpath, clock=self.clock)
+        proxy.sessions["one"] = self.issuer.token()
+
+    async def ask(self, cookie: str | None = f"{COOKIE}=one", **headers: str) -> Subject | None:
+        """Authenticate a request with this cookie header."""
+        answer = self.authenticators.authenticate(asking({"cookie": cookie, **headers} if cookie else headers))
+        return await answer if inspect.isawaitable(answer) else answer
+
+    async def fault(self, *cookie: str, **headers: str) -> ExtauthzError:
+        """Return the error of a request."""
+        with pytest.raises(ExtauthzError) as raised:
+            await self.ask(*cookie, **headers)
+        return raised.value
+
+
+@asynccontextmanager
+async def opened(folder: Path, **session: Any) -> AsyncIterator[World]:
+    async with OAuth2Proxy() as proxy:
+        world = World(proxy, folder, **session)
+        await world.authenticators.start()
+        try:
+            yield world
+        finally:
+            await world.authenticators.stop()
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with opened(tmp_path) as world:
+        yield world
+
+
+async def test_a_cookie_becomes_the_user_of_its_token(world: World) -> None:
+    """The token is verified like any other, and told upstream as the client never sent it."""
+    subject = await world.ask()
+    assert subject is not None
+    assert (subject.user, subject.authenticator) == ("alice", "session")
+    assert subject.credential == (("authorization", f"Bearer {world.proxy.sessions['one']}"),)
+    assert world.proxy.sessions["one"] not in repr(subject)
+
+
+async def test_only_the_sessions_own_cookies_are_sent_on(world: World) -> None:
+    """What else the browser holds is no business of oauth2-proxy's, however headers were joined."""
+    await world.ask(f"a=1,{COOKIE}=one; {COOKIE}_csrf=x; other={COOKIE}=two")
+    assert world.proxy.asked == [{COOKIE: "one"}]
+
+
+async def test_a_session_in_parts_is_put_together(world: World) -> None:
+    """oauth2-proxy splits long sessions into cookies with numbers."""
+    world.proxy.sessions["ab"] = world.issuer.token(sub="carol")
+    subject = await world.ask(f"{COOKIE}_1=b; {COOKIE}_0=a")
+    assert subject is not None
+    assert subject.user == "carol"
+
+
+async def test_the_access_token_header_is_read_where_told(tmp_path: Path) -> None:
+    """It carries the token without a scheme."""
+    async with opened(tmp_path, tokenHeader="x-auth-request-access-token") as world:
+        world.proxy.header = "x-auth-request-access-token"
+        subject = await world.ask()
+    assert subject is not None
+    assert dict(subject.credential)["authorization"].startswith("Bearer ey")
+
+
+async def test_a_known_session_is_not_asked_for_again(world: World) -> None:
+    """Until its setting ends; then oauth2-proxy has the word again."""
+    first = await world.ask()
+    assert world.authenticators.authenticate(asking({"cookie": f"{COOKIE}=one"})) is first
+    world.clock.now += 61
+    assert await world.ask() == first
+    assert len(world.proxy.asked) == 2
+    del world.proxy.sessions["one"]
+    world.clock.now += 61
+    assert (await world.fault()).login == LOGIN  # type: ignore[attr-defined]  # a CredentialError
+
+
+async def test_a_session_ends_with_its_token(tmp_path: Path) -> None:
+    """However long a session may be kept, an expired token is asked about again, and a new one taken."""
+    async with opened(tmp_path, maxCacheSeconds=3600) as world:
+        world.proxy.sessions["one"] = world.issuer.token(exp=NOW + 100)
+        await world.ask()
+        world.clock.now += 131
+        world.proxy.sessions["one"] = world.issuer.token(exp=NOW + 1000)
+        subject = await world.ask()
+        assert subject is not None
+        assert subject.expires == NOW + 1000
+        assert len(world.proxy.asked) == 2
+
+
+async def test_an_expired_token_leads_to_the_login(world: World) -> None:
+    """Only a new login helps."""
+    world.proxy.sessions["one"] = world.issuer.token(exp=NOW - 100)
+    fault = await world.fault()
+    assert isinstance(fault, CredentialError)
+    assert (fault.reason, fault.login) == ("session_invalid", LOGIN)
+
+
+async def test_a_token_that_login_would_not_mend_leads_nowhere(world: World) -> None:
+    """A browser sent to log in again and again would turn in a circle."""
+    world.proxy.sessions["one"] = world.issuer.token(aud="other")
+    fault = await world.fault()
+    assert isinstance(fault, CredentialError)
+    assert (fault.reason, fault.login) == ("audience_mismatch", "")
+
+
+async def test_a_forged_token_behind_a_session_is_refused(world: World) -> None:
+    """Whoever stands in for oauth2-proxy cannot invent users."""
+    forger = Issuer(keys=[rsa_key("key-2")])
+    world.proxy.sessions["one"] = forger.token({"kid": "key-1"})
+    fault = await world.fault()
+    assert isinstance(fault, CredentialError)
+    assert fault.reason == "signature_invalid"
+
+
+async def test_concurrent_requests_of_a_session_are_one_question(world: World) -> None:
+    """A page with fifty pictures asks once, and a picture that is cancelled takes nobody along."""
+    world.proxy.hold = asyncio.Event()
+    asking_all = [asyncio.create_task(world.ask()) for _ in range(50)]
+    await world.proxy.arrived.wait()
+    asking_all[0].cancel()
+    world.proxy.hold.set()
+    answers = await asyncio.gather(*asking_all[1:])
+    assert {subject.user for subject in answers if subject} == {"alice"}
+    assert len(world.proxy.asked) == 1
+    assert len({id(subject) for subject in answers}) == 1
+
+
+async def test_questions_under_way_are_bounded(tmp_path: Path) -> None:
+    """A flood of invented cookies is refused with 503, and known sessions still pass."""
+    async with opened(tmp_path, maxConcurrent=1) as world:
+        known = await world.ask()
+        world.proxy.arrived.clear()
+        world.proxy.hold = asyncio.Event()
+        waiting = asyncio.create_task(world.ask(f"{COOKIE}=two"))
+        await world.proxy.arrived.wait()
+        fault = await world.fault(f"{COOKIE}=three")
+        assert isinstance(fault, Unavailable)
+        assert await world.ask() is known
+        world.proxy.hold.set()
+        with pytest.raises(CredentialError):
+            await waiting
+
+
+async def test_stopping_tells_those_who_wait(world: World) -> None:
+    """A drained pod refuses; it does not hang."""
+    world.proxy.hold = asyncio.Event()
+    waiting = asyncio.create_task(world.ask())
+    await world.proxy.arrived.wait()
+    await world.authenticators.stop()
+    with pytest.raises(Unavailable):
+        await waiting
+
+
+@pytest.mark.parametrize("status", [204, 302, 400, 404, 500, 503])
+async def test_an_unclear_answer_is_nobody(world: World, status: int) -> None:
+    """503, never a user, and redirects are not followed."""
+    world.proxy.status = status
+    assert isinstance(await world.fault(), Unavailable)
+    assert len(world.proxy.asked) == 1
+
+
+async def test_a_user_whom_oauth2_proxy_does_not_admit_is_refused(world: World) -> None:
+    """403, and no login that could not help."""
+    world.proxy.status = 403
+    fault = await world.fault()
+    assert isinstance(fault, Refused)
+    assert fault.status == 403
+
+
+async def test_an_answer_without_a_token_is_unavailable(world: World) -> None:
+    """set_authorization_header is off: a mistake of the installation."""
+    world.proxy.header = "x-other"
+    assert isinstance(await world.fault(), Unavailable)
+
+
+async def test_without_oauth2_proxy_sessions_wait_and_tokens_pass(world: World) -> None:
+    """Down is 503 for cookies; a bearer token needs nobody."""
+    await world.proxy.__aexit__()
+    assert isinstance(await world.fault(), Unavailable)
+    subject = await world.ask(None, **bearer(world.issuer.token()))
+    assert subject is not None
+
+
+async def test_before_the_start_no_session_is_known(tmp_path: Path) -> None:
+    """Nothing can be asked yet."""
+    async with OAuth2Proxy() as proxy:
+        assert isinstance(await World(proxy, tmp_path).fault(), Unavailable)
+
+
+async def test_jwt_037_a_session_and_a_token_must_name_one_user(world: World) -> None:
+    """Never the user of one and the groups of the other; the same user passes, at once when known."""
+    token = bearer(world.issuer.token(jti="other"))
+    for _ in range(2):
+        subject = await world.ask(**token)
+        assert subject is not None
+        assert subject.authenticator == "session"
+        fault = await world.fault(**bearer(world.issuer.token(sub="mallory")))
+        assert isinstance(fault, CredentialError)
+        assert fault.reason == "credential_ambiguous"
+        assert isinstance(await world.fault(authorization="Basic YTpi"), CredentialError)
+
+
+@pytest.mark.parametrize("cookie", [f"{COOKIE}=one; {COOKIE}=two", f"{COOKIE}=one,{COOKIE}=two"])
+async def test_two_sessions_in_one_request_are_refused(world: World, cookie: str) -> None:
+    """Which one a server takes is anybody's guess."""
+    fault = await world.fault(cookie)
+    assert isinstance(fault, CredentialError)
+    assert world.proxy.asked == []
+
+
+async def test_a_session_in_too_many_parts_is_refused(world: World) -> None:
+    """Nobody can make us join cookies without end."""
+    parts = "; ".join(f"{COOKIE}_{number}=x" for number in range(17))
+    assert isinstance(await world.fault(parts), CredentialError)
+
+
+async def test_a_session_without_memory_is_asked_for_each_time(tmp_path: Path) -> None:
+    """The strictest setting: a logout counts at once."""
+    async with opened(tmp_path, maxCached=0) as world:
+        await world.ask()
+        await world.ask()
+        assert len(world.proxy.asked) == 2
+
+
+async def test_refreshed_cookies_reach_the_browser_and_others_do_not(world: World, tmp_path: Path) -> None:
+    """On an allow and on a refusal, in both edges' forms, while the browser still sends the old one."""
+    fresh = [f"{COOKIE}_0=new; Path=/; HttpOnly", f"{COOKIE}_1=er; Path=/; HttpOnly"]
+    world.proxy.refreshed = [*fresh, "tracking=1"]
+    rules = "- {name: home, match: {path: /x}, allow: authenticated}\n"
+    rules += "- {name: other, match: {path: /y}, access: [{verb: get, resource: pods, namespace: team-z}]}\n"
+    built = gateway(authenticator=world.authenticators, policy=policy_of(tmp_path, rules))
+    allowed = await decided(built.decide(asking({"cookie": f"{COOKIE}=one"})))
+    assert allowed.allowed
+    response = check.response_of(allowed, None)
+    assert [option.header.value for option in response.ok_response.response_headers_to_add] == fresh
+    assert {option.header.key for option in response.ok_response.headers} == {"kubeflow-userid", "authorization"}
+    assert "ey" not in str(allowed.as_json()["headers"])
+    refused = await decided(built.decide(asking({"cookie": f"{COOKIE}=one"}, target="/y")))
+    assert refused.outcome is Outcome.DENY
+    told = reply.refusal(refused, None)
+    assert [value for name, value in told.headers if name == "set-cookie"] == fresh
+
+
+async def test_the_upstream_is_not_told_a_credential_that_is_to_be_removed(world: World, tmp_path: Path) -> None:
+    """No header is both set and removed."""
+    policy = policy_of(tmp_path, "- {name: home, match: {path: /x}, allow: authenticated}\n")
+    built = gateway(
+        authenticator=world.authenticators,
+        policy=policy,
+        response=ResponseSettings(remove_headers=["authorization"]),
+    )
+    decision = await decided(built.decide(asking({"cookie": f"{COOKIE}=one"})))
+    assert "authorization" in decision.remove
+    assert "authorization" not in dict(decision.headers)
+
+
+NAVIGATION = {"accept": "text/html,*/*;q=0.8", "sec-fetch-mode": "navigate"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (NAVIGATION, 302),
+        ({"accept": "text/html"}, 302),
+        ({"accept": "application/json"}, 401),
+        ({}, 401),
+        ({"accept": "text/html", "sec-fetch-mode": "cors"}, 401),
+    ],
+)
+async def test_response_009_only_a_navigation_is_sent_to_log_in(
+    world: World, tmp_path: Path, headers: dict[str, str], status: int
+) -> None:
+    """An XHR or an SDK gets 401: a redirect would end in a CORS failure or a lost POST."""
+    for cookie in ({}, {"cookie": f"{COOKIE}=unknown"}):
+        told = await refusal(world, tmp_path, read(method="GET", target="/x", headers={**headers, **cookie}))
+        assert told.status == status
+        assert ("location" in dict(told.headers)) is (status == 302)
+        assert ("www-authenticate" in dict(told.headers)) is (status == 401)
+
+
+async def test_a_form_that_is_posted_is_not_redirected(world: World, tmp_path: Path) -> None:
+    """The data would be lost on the way."""
+    told = await refusal(world, tmp_path, read(method="POST", target="/x", headers=NAVIGATION))
+    assert told.status == 401
+
+
+async def test_a_redirect_is_a_refusal_to_envoy(world: World, tmp_path: Path) -> None:
+    """The gRPC status is not OK, and the HTTP status is the redirect's."""
+    built = gateway(authenticator=world.authenticators, policy=policy_of(tmp_path, HOME))
+    request = asking(NAVIGATION)
+    response = check.response_of(await decided(built.decide(request)), request)
+    assert response.status.code != 0
+    assert response.denied_response.status.code == 302
+
+
+@pytest.mark.parametrize(
+    ("target", "back"),
+    [
+        ("/x", "%2Fx"),
+        ("/x/y?ns=team-a&q=a%20b", "%2Fx%2Fy%3Fns%3Dteam-a%26q%3Da%2Bb"),
+        ("/x/a@evil.example", "%2Fx%2Fa%40evil.example"),
+        ("/x?rd=//evil.example", "%2Fx%3Frd%3D%252F%252Fevil.example"),
+        ("/x//evil.example", "%2F"),
+        ("//evil.example", "%2F"),
+        ("/\\evil.example", "%2F"),
+        ("/%2f%2fevil.example", "%2F"),
+        ("/%09/evil.example", "%2F"),
+        ("/..//evil.example", "%2F"),
+        ("https://evil.example/", "%2F"),
+    ],
+)
+async def test_response_002_the_way_back_is_a_path_of_the_same_host(world: World, target: str, back: str) -> None:
+    """Whatever two readers could take for another host becomes the root."""
+    with pytest.raises(CredentialError) as refused:
+        world.authenticators.authenticate(asking({}, target=target))
+    assert refused.value.login == f"/oauth2/start?rd={back}"
+
+
+HOME = "- {name: home, match: {path: /x}, allow: authenticated}\n"
+
+
+async def refusal(world: World, folder: Path, request: Request) -> reply.Reply:
+    """Return the reply to a request that does not pass."""
+    rule = "- {name: home, match: {path: /x, methods: [GET, POST]}, allow: authenticated}\n"
+    built = gateway(authenticator=world.authenticators, policy=policy_of(folder, rule))
+    return reply.refusal(await decided(built.decide(request)), request)
+
+
+async def decided(answer: Any) -> Decision:
+    """Return the decision, waited for where it must be."""
+    decision = answer if isinstance(answer, Decision) else await answer
+    assert isinstance(decision, Decision)
+    return decision
