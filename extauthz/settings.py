@@ -161,7 +161,7 @@ class Lookups(Model):
     """Who knows the namespace of an object that a request names only by its id."""
 
     kfp: KfpLookupSettings | None = None
-    """The kinds experiment, run, job, pipeline, pipeline_version and artifact_key. Unset: no rule may use them."""
+    """Kinds: experiment, run, job, pipeline, pipeline_version, artifact, artifact_key. Unset: no rule may use them."""
 
 
 class ResponseSettings(Model):

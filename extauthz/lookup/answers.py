@@ -55,6 +55,13 @@ def experiment(answer: Mapping[str, Any], asked: str) -> Told:
     return Found(_namespace(answer), _text(answer, "display_name"))
 
 
+def artifact(answer: Mapping[str, Any], asked: str) -> Told:
+    """Read `GET /apis/v2beta1/artifacts/{id}` of the KFP after 2.17; None where it is about another id."""
+    if not _is(answer, "artifact_id", asked):
+        return None
+    return Found(_namespace(answer), _text(answer, "name"))
+
+
 def recurring_run(answer: Mapping[str, Any], asked: str) -> Told:
     """Read `GET /apis/v2beta1/recurringruns/{id}`; None where it is about another id. Raises Unavailable."""
     if not _is(answer, "recurring_run_id", asked):

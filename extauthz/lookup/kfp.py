@@ -62,6 +62,7 @@ class _Kind:
 
 
 _KINDS = {
+    "artifact": _Kind("/apis/v2beta1/artifacts/", answers.artifact),
     "experiment": _Kind("/apis/v2beta1/experiments/", answers.experiment),
     "job": _Kind("/apis/v2beta1/recurringruns/", answers.recurring_run),
     "pipeline": _Kind("/apis/v2beta1/pipelines/", answers.pipeline),

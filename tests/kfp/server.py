@@ -90,6 +90,11 @@ class KfpServer:
         own = {"namespace": namespace} if namespace is not None else {}
         return self.put("pipelines", made, pipeline_id=made, name=name, display_name=name.title(), **own)
 
+    def artifact(self, namespace: str, name: str = "model") -> str:
+        """Create an artifact."""
+        made = str(uuid.uuid4())
+        return self.put("artifacts", made, artifact_id=made, name=name, namespace=namespace)
+
     def version(self, pipeline: str) -> str:
         """Create a version of a pipeline."""
         made = str(uuid.uuid4())

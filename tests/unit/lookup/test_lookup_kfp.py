@@ -43,13 +43,15 @@ async def test_every_kind_is_asked_once_and_in_its_own_way(at: Desk) -> None:
     kfp = at.kfp
     experiment, job = kfp.experiment("team-a", "exp one"), kfp.recurring_run("team-b", "nightly")
     pipeline, run = kfp.pipeline("team-c", "train"), kfp.run("team-a", "train-x7k2p")
-    version = kfp.version(pipeline)
+    version, artifact = kfp.version(pipeline), kfp.artifact("team-b", "model")
+    assert await at.ask("artifact", artifact) == Found("team-b", "model")
     assert await at.ask("experiment", experiment) == Found("team-a", "exp one")
     assert await at.ask("job", job) == Found("team-b", "nightly")
     assert await at.ask("run", run) == Found("team-a", "train-x7k2p")
     assert await at.ask("pipeline_version", version) == Found("team-c", "train")
     assert await at.ask("pipeline", pipeline) == Found("team-c", "train")
     assert kfp.calls == [
+        f"/apis/v2beta1/artifacts/{artifact}",
         f"/apis/v2beta1/experiments/{experiment}",
         f"/apis/v2beta1/recurringruns/{job}",
         f"/apis/v1beta1/runs/{run}",
@@ -225,6 +227,7 @@ async def test_an_answer_about_another_id_counts_for_nothing(at: Desk) -> None:
         "experiment": at.kfp.experiment("team-a"),
         "pipeline": pipeline,
         "job": at.kfp.recurring_run("team-a"),
+        "artifact": at.kfp.artifact("team-a"),
         "pipeline_version": at.kfp.version(pipeline),
     }
     for kind, identifier in made.items():

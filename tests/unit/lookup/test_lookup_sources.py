@@ -200,7 +200,7 @@ def problem(folder: Path, check: str, rest: str = "", lookups: Any = LOOKUPS, mo
     ("check", "expected"),
     [
         ("namespace: 'lookup:runs:path:id'", "unknown kind of lookup 'runs' / did you mean 'run'?"),
-        ("namespace: 'lookup:xyzzy:path:id'", "the settings' lookups know artifact_key, experiment"),
+        ("namespace: 'lookup:xyzzy:path:id'", "the settings' lookups know artifact, artifact_key, experiment"),
         ("namespace: 'lookup:run.uid:path:id'", "a lookup has no 'uid' / write lookup:run or lookup:run.name"),
         ("namespace: 'lookup:run:id'", "needs the source of the id / such as lookup:run:path:id"),
         ("namespace: 'lookup:run:path:uid'", "the path /x/{id} has no variable 'uid'"),
