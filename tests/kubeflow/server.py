@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Self
@@ -9,16 +11,19 @@ from typing import Self
 from aiohttp import web
 
 from extauthz.demo import HOST
+from tests.kubeflow.apps import Served, serve
 from tests.kubeflow.objects import Store
 from tests.kubeflow.pipelines import PipelinesApi
-from tests.kubeflow.ui import Platform
 from tests.kubeflow.wire import Answer, Call
 
+_APIS = re.compile(r"/pipeline/(?i:apis/v[12]beta1)/")
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Kubeflow:
-    """The stub, as an async context manager. Objects are in `store`; `calls` lists what arrived.
+    """The stub, as an async context manager. Objects are in `store`; `calls` lists what came through the gateway.
+
+    What was done is in `api.done` and, for the web apps, in `served`.
 
     `port` is what stands behind the ingress gateway; `api_port` is the API server of KFP,
     which also answers lookups.
@@ -29,7 +34,7 @@ class Kubeflow:
         self.api = PipelinesApi(self.store)
         self.calls: list[Call] = []
         self.port = self.api_port = 0
-        self._platform = Platform(self.api)
+        self.served: list[Served] = []
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -45,7 +50,16 @@ class Kubeflow:
     async def _gateway(self, request: web.BaseRequest) -> web.StreamResponse:
         call = await _call(request)
         self.calls.append(call)
-        return _response(self._platform.answer(call), head=request.method == "HEAD")
+        return _response(self._answer(call), head=request.method == "HEAD")
+
+    def _answer(self, call: Call) -> Answer:
+        """Route as the VirtualServices do; the UI server hands `/apis` on to the API server."""
+        if _APIS.match(call.path):
+            return self.api.answer(dataclasses.replace(call, path=call.path.removeprefix("/pipeline")))
+        served, answered = serve(call)
+        if served:
+            self.served.append(served)
+        return answered
 
     async def _api(self, request: web.BaseRequest) -> web.StreamResponse:
         return _response(self.api.answer(await _call(request)))
