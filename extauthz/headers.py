@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-
 from extauthz.errors import Unavailable
+from extauthz.request import header_spellings
 from extauthz.settings import ResponseSettings
 from extauthz.subject import Subject
 
@@ -19,7 +18,7 @@ class IdentityHeaders:
         self._groups = response.groups_header
         own = [name for name in (response.user_header, response.groups_header) if name]
         names = [*own, *response.remove_headers]
-        twins = [twin for name in names for twin in _twins(name)]
+        twins = [twin for name in names for twin in header_spellings(name)[1:]]
         self._always = (*response.remove_headers, *twins)
         self._everything = (*own, *self._always)
 
@@ -36,14 +35,6 @@ class IdentityHeaders:
         if not groups or len(groups) > MAX_GROUPS_HEADER_BYTES:
             return told, (self._groups, *self._always)
         return (*told, (self._groups, groups)), self._always
-
-
-def _twins(name: str) -> list[str]:
-    """Every other spelling of a header that a CGI-like server reads as the same one."""
-    parts = name.split("-")
-    joints = itertools.product("-_", repeat=len(parts) - 1)
-    spelled = ("".join(itertools.chain(*zip(parts, (*joint, ""), strict=True))) for joint in joints)
-    return [twin for twin in spelled if twin != name]
 
 
 def _fits_header(text: str) -> bool:

@@ -8,6 +8,7 @@ path that decides nothing. Reading never raises: whatever arrives becomes a `Req
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
@@ -78,7 +79,6 @@ STATUS = {Fault.METHOD: 403, Fault.TARGET_MISMATCH: 403}
 WHOLE_REQUEST = -1
 """The place of a fault that stands in no path segment."""
 
-_OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
 _BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 _METHODS_REFUSED = frozenset({"CONNECT", "TRACE", "TRACK"})
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
@@ -206,6 +206,13 @@ def describe(fault: Fault) -> str:
     return _SENTENCES[fault]
 
 
+def header_spellings(name: str) -> list[str]:
+    """Return every spelling of a header name that a CGI-like server reads as the same one, itself first."""
+    parts = name.split("-")
+    joints = itertools.product("-_", repeat=len(parts) - 1)
+    return ["".join(itertools.chain(*zip(parts, (*joint, ""), strict=True))) for joint in joints]
+
+
 def camel_case(name: str) -> str:
     """Return the protobuf JSON name of a snake_case field: `experiment_id` is `experimentId`."""
     head, *rest = name.split("_")
@@ -218,9 +225,8 @@ def snake_case(name: str) -> str:
 
 
 def _header_faults(method: str, target: str, headers: Mapping[str, str]) -> Iterator[tuple[Fault, int]]:
-    for name in _OVERRIDES:
-        if name in headers or name.replace("-", "_") in headers:
-            yield Fault.METHOD_OVERRIDE, WHOLE_REQUEST
+    if not _OVERRIDES.isdisjoint(headers):
+        yield Fault.METHOD_OVERRIDE, WHOLE_REQUEST
     if headers.get(":path", target) != target or headers.get(":method", method) != method:
         yield Fault.TARGET_MISMATCH, WHOLE_REQUEST
     content_type = headers.get("content-type")
@@ -348,6 +354,12 @@ def _utf8(content: bytes, problems: list[Fault]) -> str:
         problems.append(Fault.QUERY_INVALID_UTF8)
         return ""
 
+
+_OVERRIDES = frozenset(
+    spelling
+    for name in ("x-http-method-override", "x-http-method", "x-method-override")
+    for spelling in header_spellings(name)
+)
 
 _SENTENCES: Mapping[Fault, str] = {
     Fault.METHOD: "The request method is not one that is passed on.",

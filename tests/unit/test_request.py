@@ -158,7 +158,14 @@ def test_methods_that_are_passed_on(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["x-http-method-override", "x-http-method", "x-method-override", "x_http_method_override"]
+    "name",
+    [
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+        "x_http_method_override",
+        "x_http-method-override",
+    ],
 )
 def test_a_method_override_is_refused_in_every_spelling(name: str) -> None:
     """KFP runs the method of the header instead of the one that was checked."""
