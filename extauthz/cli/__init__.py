@@ -61,7 +61,3 @@ def main() -> None:
     except ExtauthzError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
-    except BrokenPipeError:
-        # The reader went away, as `head` does; there is nobody left to tell.
-        sys.stderr.close()
-        sys.exit(1)

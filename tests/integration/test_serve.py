@@ -22,7 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from extauthz import settings as settings_module
 from extauthz.errors import ConfigurationError
-from extauthz.service import Service
+from extauthz.service import Service, _keep_running
 from tests.cases import ALICE, DATA
 from tests.issuer import ABSENT, Issuer, KeyServer, bearer, rsa_key
 
@@ -245,3 +245,32 @@ async def test_readiness_is_not_told_before_everything_listens(tmp_path: Path) -
             await service.start()
         await service.stop()
     assert service.admin_port == 0
+
+
+@pytest.mark.parametrize("edge", ["grpc", "http"])
+async def test_an_edge_that_is_left_out_is_off(tmp_path: Path, edge: str) -> None:
+    """The service serves with the other one alone."""
+    file = write_settings(tmp_path, "http://127.0.0.1:1/jwks")
+    _replace(file, f"  {edge}:\n    address: {ANY_PORT}\n", f"  {edge}: null\n")
+    service = Service(settings_module.load(file))
+    await service.start()
+    ports = {"grpc": service.grpc_port, "http": service.http_port}
+    await service.stop()
+    assert ports.pop(edge) is None
+    assert all(ports.values())
+
+
+async def test_background_work_that_fails_is_started_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Until it ends by itself, and every failure is in the log."""
+    monkeypatch.setattr("extauthz.service.RESTART_SECONDS", 0)
+    failures = [OSError("first"), ValueError("second")]
+
+    async def work() -> None:
+        if failures:
+            raise failures.pop(0)
+
+    await _keep_running("some work", work)
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [OSError, ValueError]
+    assert "some work failed; it starts again" in caplog.text

@@ -171,6 +171,20 @@ def test_keys_out_of_reach_are_an_error(extauthz: Run, config: Path, issuer: Iss
     assert (ran.code, ran.answer["outcome"], ran.answer["status"]) == (1, "error", 503)
 
 
+def test_a_lookup_out_of_reach_is_an_error(check: Run, config: Path, tmp_path: Path) -> None:
+    """A namespace that nobody can tell is neither an allow nor a refusal: 503."""
+    policy, secret = tmp_path / "lookup.yaml", tmp_path / "token"
+    secret.write_text("x")
+    right = "{verb: get, resource: runs, namespace: 'lookup:run:path:id'}"
+    rule = f"{{name: look, match: {{path: '/look/{{id}}'}}, access: [{right}]}}"
+    policy.write_text(f"apiVersion: extauthz.dev/v1\nkind: Policy\nrules: [{rule}]\n")
+    with_policy = config.read_text().replace("policy:\n  paths:", f"policy:\n  paths:\n  - {policy}")
+    config.write_text(f"{with_policy}lookups: {{kfp: {{url: 'http://127.0.0.1:1', tokenFile: {secret}}}}}\n")
+    ran = check("-u", ALICE, "GET", "/look/5f3e5b7e-8d2c-4d0a-9c54-0a1b2c3d4e5f")
+    assert (ran.code, ran.answer["outcome"], ran.answer["status"]) == (1, "error", 503)
+    assert ran.answer["values"][-1]["value"] is None
+
+
 # What they ask for
 
 
@@ -314,6 +328,14 @@ def test_every_captured_check_is_decided(check: Run, tmp_path: Path, name: str) 
         assert ran.answer["request"]["path"] in http.get("path", "")
     else:
         assert ran.answer["reason"] == "not_http"
+
+
+def test_a_check_that_is_no_http_request_is_explained(extauthz: Run, config: Path, tmp_path: Path) -> None:
+    """There is no request to show."""
+    file = tmp_path / "check.json"
+    file.write_text(json.dumps(fixture("tcp-plain")))
+    ran = extauthz("check", "-c", config, "--request", file)
+    assert (ran.code, ran.out) == (1, "DENY 403 not_http\n  Only HTTP requests can be checked.\n\nrule      none\n")
 
 
 def asked(tmp_path: Path, path: str, **headers: str) -> Path:

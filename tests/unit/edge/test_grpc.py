@@ -153,3 +153,8 @@ async def test_a_body_as_large_as_the_settings_allow_is_read() -> None:
         response = await check(channel, message)
     await edge.stop(1)
     assert response.status.code == 0
+
+
+async def test_an_edge_that_never_started_can_be_stopped() -> None:
+    """Where a later part of the start fails, everything is stopped."""
+    await GrpcEdge(gateway(), GrpcListener(), max_body_bytes=1).stop(1)

@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from extauthz.decision import Decision
 from extauthz.edge.http import HttpEdge
 from extauthz.errors import ConfigurationError
+from extauthz.gateway import Gateway
 from extauthz.settings import HttpListener, ResponseSettings
 from tests.cases import ALICE, gateway
 
@@ -132,16 +134,40 @@ async def test_head_is_refused_without_a_body(edge: HttpEdge) -> None:
 
 
 async def test_a_broken_gateway_refuses() -> None:
-    """An exception in the edge itself is a refusal too."""
-    broken = gateway()
-    broken.policy = None  # type: ignore[assignment]  # the fault to survive
-    broken.identity_headers = None  # type: ignore[assignment]
-    served = HttpEdge(broken, HttpListener(address="127.0.0.1:0"), max_body_bytes=LIMIT)
+    """An exception in the edge itself is a refusal too, and tells nothing."""
+
+    class Broken(Gateway):
+        def decide(self, request: object) -> Decision:
+            raise RuntimeError("boom")
+
+    built = gateway()
+    built.__class__ = Broken
+    served = HttpEdge(built, HttpListener(address="127.0.0.1:0"), max_body_bytes=LIMIT)
     await served.start()
     try:
-        assert (await send(served, get("/app")))[0] == 503
+        status, _, body = await send(served, get("/app"))
     finally:
         await served.stop(1)
+    assert status == 503
+    assert b"boom" not in body
+
+
+async def test_an_edge_that_never_started_can_be_stopped() -> None:
+    """Where a later part of the start fails, everything is stopped."""
+    await HttpEdge(gateway(), HttpListener(), max_body_bytes=LIMIT).stop(1)
+
+
+async def test_nothing_is_removed_where_nothing_could_be_spoofed() -> None:
+    """An identity header without a dash has no twin, and it is always set."""
+    response = ResponseSettings(user_header="user", groups_header=None)
+    served = HttpEdge(gateway(response=response), HttpListener(address="127.0.0.1:0"), max_body_bytes=LIMIT)
+    await served.start()
+    try:
+        status, headers, _ = await send(served, get("/app", "user: mallory"))
+    finally:
+        await served.stop(1)
+    assert (status, headers["user"]) == (200, ALICE)
+    assert "x-envoy-auth-headers-to-remove" not in headers
 
 
 async def test_a_taken_port_is_said(edge: HttpEdge) -> None:
