@@ -1,0 +1,294 @@
+"""Kubernetes tokens by TokenReview: asked once, believed briefly, and never guessed."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from extauthz.access.kubernetes.tokenreview import PATH, TokenReviews
+from extauthz.errors import CredentialError, ExtauthzError, Unavailable
+from extauthz.identity import Authenticators
+from extauthz.identity_settings import Identity, TokenReviewSettings
+from extauthz.service import load_authenticator
+from extauthz.settings import Settings
+from extauthz.subject import Subject
+from tests.apiserver.double import Double
+from tests.apiserver.fixtures import double as double
+from tests.apiserver.manifests import delegate
+from tests.apiserver.tokens import Account
+from tests.issuer import ABSENT, NOW, Clock, Issuer, asking, bearer
+
+CLUSTER = "https://kubernetes.default.svc.cluster.local"
+AUDIENCE = "pipelines.kubeflow.org"
+USER = "system:serviceaccount:team-a:default-editor"
+GROUPS = ("system:authenticated", "system:serviceaccounts", "system:serviceaccounts:team-a")
+
+
+class World:
+    """A cluster's issuer and API server, and the authenticators that ask it."""
+
+    def __init__(self, cluster: Double, **review: Any) -> None:
+        self.cluster = cluster
+        self.issuer = Issuer(CLUSTER, AUDIENCE)
+        self.clock = Clock()
+        settings = {"issuers": [CLUSTER], "kubeconfig": str(cluster.kubeconfig()), **review}
+        self.identity = Identity.model_validate({"tokenReview": settings})
+        assert self.identity.token_review
+        self.reviews = TokenReviews(self.identity.token_review, kubeconfig=cluster.kubeconfig())
+        self.authenticators = Authenticators(self.identity, resolve=Path, reviewer=self.reviews, clock=self.clock)
+
+    def token(self, *, known: bool = True, audiences: tuple[str, ...] = (AUDIENCE,), **claims: Any) -> str:
+        """Make a token that the API server knows, or one that it does not."""
+        token = self.issuer.token(**claims)
+        if known:
+            self.cluster.accounts[token] = Account(USER, GROUPS, "s-1", audiences)
+        return token
+
+    @property
+    def asked(self) -> int:
+        """How many reviews the API server was asked for."""
+        return self.cluster.calls["create tokenreviews"]
+
+    async def ask(self, token: str) -> Subject | None:
+        """Authenticate a request with a token."""
+        answer = self.authenticators.authenticate(asking(bearer(token)))
+        return await answer if inspect.isawaitable(answer) else answer
+
+    async def fault(self, token: str) -> ExtauthzError:
+        """Return the error of a token."""
+        with pytest.raises((CredentialError, Unavailable)) as raised:
+            await self.ask(token)
+        return raised.value
+
+
+@asynccontextmanager
+async def opened(cluster: Double, **review: Any) -> AsyncIterator[World]:
+    world = World(cluster, **review)
+    await world.authenticators.start()
+    try:
+        yield world
+    finally:
+        await world.authenticators.stop()
+
+
+@pytest.fixture
+async def world(double: Double) -> AsyncIterator[World]:
+    async with opened(double) as world:
+        yield world
+
+
+async def test_the_api_server_says_whose_a_token_is(world: World) -> None:
+    """User, groups and uid are its own; the token's claims stay readable."""
+    subject = await world.ask(world.token())
+    assert subject is not None
+    assert (subject.user, subject.groups, subject.uid) == (USER, GROUPS, "s-1")
+    assert (subject.authenticator, subject.expires) == ("tokenReview", NOW + 3600)
+    assert subject.claims["aud"] == AUDIENCE
+
+
+async def test_an_answer_is_believed_for_its_time(world: World) -> None:
+    """A deleted ServiceAccount's token is refused as soon as that is over."""
+    token = world.token()
+    subject = await world.ask(token)
+    assert world.authenticators.authenticate(asking(bearer(token))) is subject
+    assert world.asked == 1
+    del world.cluster.accounts[token]
+    world.clock.now += 11
+    fault = await world.fault(token)
+    assert isinstance(fault, CredentialError)
+    assert fault.reason == "token_rejected"
+
+
+async def test_an_answer_ends_with_its_token(double: Double) -> None:
+    """Whatever the setting says."""
+    async with opened(double, maxCacheSeconds=3600) as world:
+        token = world.token(exp=NOW + 5)
+        await world.ask(token)
+        world.clock.now += 6
+        await world.ask(token)
+        assert world.asked == 2
+        world.clock.now += 30
+        assert isinstance(await world.fault(token), CredentialError)
+        assert world.asked == 2
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        ({"exp": NOW - 31}, "token_expired"),
+        ({"exp": ABSENT}, "claim_invalid"),
+        ({"nbf": NOW + 31}, "token_not_yet_valid"),
+        ({"aud": "https://kubernetes.default.svc"}, "audience_mismatch"),
+        ({"aud": []}, "audience_mismatch"),
+        ({"aud": {AUDIENCE: 1}}, "audience_mismatch"),
+        ({"aud": ABSENT}, "audience_mismatch"),
+        ({"iss": "https://other.example"}, "issuer_unknown"),
+        ({"iss": [CLUSTER]}, "issuer_unknown"),
+    ],
+)
+async def test_what_cannot_be_valid_is_not_asked_about(world: World, claims: dict[str, Any], reason: str) -> None:
+    """The API server is spared, and other issuers' tokens are not shown to it."""
+    fault = await world.fault(world.token(**claims))
+    assert isinstance(fault, CredentialError)
+    assert fault.reason == reason
+    assert world.asked == 0
+
+
+async def test_a_padded_token_is_refused(world: World) -> None:
+    """Only a load balancer pads."""
+    header, payload, signature = world.token().split(".")
+    assert isinstance(await world.fault(f"{header}.{payload}==.{signature}"), CredentialError)
+    assert world.asked == 0
+
+
+async def test_a_forged_token_is_refused_by_the_api_server(world: World) -> None:
+    """401, and not remembered."""
+    token = world.token(known=False)
+    for number in (1, 2):
+        fault = await world.fault(token)
+        assert isinstance(fault, CredentialError)
+        assert world.asked == number
+
+
+async def test_a_token_for_another_audience_is_refused_whatever_it_claims(world: World) -> None:
+    """The API server has the last word on the audience."""
+    fault = await world.fault(world.token(audiences=("https://kubernetes.default.svc",)))
+    assert isinstance(fault, CredentialError)
+    assert fault.reason == "token_rejected"
+
+
+async def test_concurrent_requests_with_a_token_are_one_review(world: World) -> None:
+    """However many there are."""
+    token = world.token()
+    subjects = await asyncio.gather(*(world.ask(token) for _ in range(50)))
+    assert {subject.user for subject in subjects if subject} == {USER}
+    assert world.asked == 1
+
+
+async def test_reviews_under_way_are_bounded(double: Double) -> None:
+    """Beyond the bound it is 503 at once."""
+    async with opened(double, maxConcurrent=1) as world:
+        answers = await asyncio.gather(
+            *(world.ask(world.token(jti=str(number))) for number in range(5)), return_exceptions=True
+        )
+        assert sum(isinstance(answer, Subject) for answer in answers) == 1
+        assert sum(isinstance(answer, Unavailable) for answer in answers) == 4
+
+
+async def test_without_the_right_to_ask_nobody_passes(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """503, and the log says once which binding is missing."""
+    for manifest in delegate():
+        if manifest["kind"] == "ClusterRoleBinding":
+            world.cluster.erase(manifest)
+    world.cluster.settle()
+    for _ in range(2):
+        assert isinstance(await world.fault(world.token()), Unavailable)
+    assert caplog.text.count("system:auth-delegator") == 1
+
+
+async def test_without_an_api_server_nobody_passes(world: World) -> None:
+    """503; a known token serves until its time is over."""
+    known = world.token()
+    subject = await world.ask(known)
+    await world.cluster.stop()
+    assert isinstance(await world.fault(world.token(jti="new")), Unavailable)
+    assert await world.ask(known) is subject
+
+
+async def test_before_the_start_nobody_is_known(double: Double) -> None:
+    """There is no connection yet."""
+    world = World(double)
+    assert isinstance(await world.fault(world.token()), Unavailable)
+    await world.authenticators.stop()
+
+
+async def test_settings_build_it(double: Double, tmp_path: Path) -> None:
+    """The service joins both ends."""
+    identity = {"tokenReview": {"issuers": [CLUSTER], "kubeconfig": str(double.kubeconfig())}}
+    settings = Settings.model_validate(
+        {
+            "apiVersion": "extauthz.dev/v1",
+            "kind": "Settings",
+            "identity": identity,
+            "access": {"kubernetes": {}},
+            "policy": {"paths": [str(tmp_path)]},
+        }
+    )
+    authenticator = load_authenticator(settings)
+    await authenticator.start()
+    issuer = Issuer(CLUSTER, AUDIENCE)
+    token = issuer.token(exp=4_000_000_000, iat=0)
+    double.accounts[token] = Account(USER, GROUPS, "s-1", (AUDIENCE,))
+    answer = authenticator.authenticate(asking(bearer(token)))
+    assert inspect.isawaitable(answer)
+    subject = await answer
+    assert isinstance(subject, Subject)
+    assert subject.user == USER
+    await authenticator.stop()
+
+
+GOOD: dict[str, Any] = {"authenticated": True, "user": {"username": USER}, "audiences": [AUDIENCE]}
+
+
+def answer(**status: Any) -> dict[str, Any]:
+    """Return a review whose status differs from a good one; ABSENT takes a member away."""
+    changed = {name: value for name, value in {**GOOD, **status}.items() if value is not ABSENT}
+    return {"kind": "TokenReview", "status": changed}
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        (answer(), USER),
+        (answer(user={"username": USER, "extra": {"b": ["2"], "a": ["1", "0"]}}), USER),
+        (answer(authenticated=False), None),
+        (answer(authenticated=ABSENT), None),
+        (answer(authenticated="true"), None),
+        (answer(authenticated=1), None),
+        (answer(audiences=[]), None),
+        (answer(audiences=["other"]), None),
+        (answer(audiences=ABSENT), Unavailable),
+        (answer(audiences=AUDIENCE), Unavailable),
+        (answer(user=ABSENT), Unavailable),
+        (answer(user={}), Unavailable),
+        (answer(user={"username": ""}), Unavailable),
+        (answer(user={"username": ["a"]}), Unavailable),
+        (answer(user={"username": USER, "uid": 1}), Unavailable),
+        (answer(user={"username": USER, "groups": "system:masters"}), Unavailable),
+        (answer(user={"username": USER, "groups": [1]}), Unavailable),
+        (answer(user={"username": USER, "extra": []}), Unavailable),
+        (answer(user={"username": USER, "extra": {"a": "b"}}), Unavailable),
+        ({"kind": "Status", "status": "Failure"}, Unavailable),
+        ({"kind": "SubjectAccessReview", "status": GOOD}, Unavailable),
+        ({"kind": "TokenReview", "status": None}, Unavailable),
+        ({"kind": "TokenReview"}, Unavailable),
+        ([], Unavailable),
+        (None, Unavailable),
+    ],
+)
+async def test_only_a_clear_answer_names_a_user(double: Double, body: Any, outcome: Any) -> None:
+    """An API server without audiences, or a body that is anything else, names nobody."""
+
+    async def fault(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=json.dumps(body).encode() if body is not None else b"<html>", status=201)
+
+    reviews = TokenReviews(TokenReviewSettings.model_validate({"issuers": [CLUSTER]}), kubeconfig=double.kubeconfig())
+    await reviews.start()
+    try:
+        with double.fault(PATH, fault):
+            if outcome is Unavailable:
+                with pytest.raises(Unavailable):
+                    await reviews.review("token", [AUDIENCE])
+            else:
+                subject = await reviews.review("token", [AUDIENCE])
+                assert (subject.user if subject else None) == outcome
+    finally:
+        await reviews.stop()
