@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,9 @@ def runs(team: str) -> str:
 
 
 @asynccontextmanager
-async def api_server(folder: Path, *, port: int = 0) -> AsyncIterator[tuple[Process, Cluster]]:
+async def api_server(
+    folder: Path, *, port: int = 0, without: Sequence[Object] = ()
+) -> AsyncIterator[tuple[Process, Cluster]]:
     """Run the test API server as its own process, loaded with the demo's rights; it is killed in the end."""
     command = (sys.executable, "-m", "tests.apiserver", "--folder", str(folder), "--port", str(port))
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
@@ -111,7 +113,7 @@ async def api_server(folder: Path, *, port: int = 0) -> AsyncIterator[tuple[Proc
         assert process.stdout
         url = json.loads(await process.stdout.readline())["url"]
         async with Cluster(url, None, folder) as cluster:
-            await cluster.apply(*demo_manifests())
+            await cluster.apply(*(manifest for manifest in demo_manifests() if manifest not in without))
             yield process, cluster
     finally:
         if process.returncode is None:
