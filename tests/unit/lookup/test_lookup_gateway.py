@@ -252,6 +252,7 @@ async def test_what_shared_means_is_the_policys_to_say(tmp_path: Path, word: str
     for user, status in zip((ALICE, "root@example.com"), statuses, strict=True):
         assert (await house.decide("/p/pipe-shared", user)).status == status
     assert (await house.decide("/p/pipe-shared", "")).status == 401
+    assert {asked.namespace for asked in house.rights.asked} == ({"kubeflow"} if "kubeflow" in word else set())
     assert (await house.decide("/p/pipe-a", ALICE)).status == 200
     assert (await house.decide("/p/pipe-a", BOB)).status == 403
 
