@@ -187,8 +187,9 @@ class _Flow:
     def _review(self, rule: Rule, subject: Subject) -> Decision | Missed:
         reviewed: list[tuple[Asked, Review]] = []
         missed: Missed = {}
+        asker = subject.alone() if rule.user_only else subject
         for asked in rule.asked(self.request, subject, self.look_up):
-            answer = self._ask(subject, asked)
+            answer = self._ask(asker, asked)
             if isinstance(answer, Review):
                 reviewed.append((asked, answer))
             else:
@@ -215,6 +216,10 @@ class _Flow:
 
     def _allow(self, reason: str, message: str, reviews: tuple[Review, ...] = ()) -> Decision:
         headers, remove = self.gateway.identity_headers.of(self.subject)
+        if self.rule is not None and self.rule.withheld:
+            kept, gone = self.rule.withheld.of(self.request)
+            headers = (*(pair for pair in headers if pair[0] not in gone), *kept)
+            remove = tuple(dict.fromkeys((*remove, *gone)))
         return Decision(
             Outcome.ALLOW, 200, reason, message, self._ref(), self.subject, reviews, headers=headers, remove=remove
         )

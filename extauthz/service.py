@@ -41,7 +41,8 @@ _logger = logging.getLogger(__name__)
 def load_policy(settings: Settings) -> Policy:
     """Load the policy that settings name. Raises ConfigurationError."""
     lookups = LOOKUPS if settings.lookups.kfp else ()
-    return policy.load([settings.resolve(path) for path in settings.policy.paths], KEYS, lookups)
+    paths = [settings.resolve(path) for path in settings.policy.paths]
+    return policy.load(paths, KEYS, lookups, placement=settings.policy.placement, hosts=settings.policy.hosts)
 
 
 def load_lookup(settings: Settings) -> KfpLookup | None:

@@ -134,6 +134,10 @@ class PolicySettings(Model):
 
     paths: Annotated[list[FilePath], Field(min_length=1)]
     """Files and folders of policy YAML; folders are read recursively and watched for changes."""
+    placement: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")] = "gateway"
+    """Which place of the mesh is guarded: a policy file with `placements` counts only where it names this one."""
+    hosts: list[Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]] = []
+    """The platform's own host names. Rules that name no host count for these only; empty means every host."""
 
 
 class KfpLookupSettings(Model):

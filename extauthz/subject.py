@@ -37,3 +37,7 @@ class Subject:
     def authenticated(cls, user: str, groups: tuple[str, ...] = (), **rest: Any) -> Subject:
         """Build a subject with `system:authenticated` added, as kube-apiserver does for every login."""
         return cls(user=user, groups=tuple(sorted({*groups, AUTHENTICATED_GROUP})), **rest)
+
+    def alone(self) -> Subject:
+        """Return who asks by the name alone: no group, uid or extra takes part in a review."""
+        return Subject(self.user)

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from extauthz.decision import RuleRef
 from extauthz.document import Document, Location, near
 from extauthz.errors import ConfigurationError, Problem
-from extauthz.policy import syntax, template
-from extauthz.policy.model import Check, PolicyModel, RuleModel
-from extauthz.policy.rule import (
+from extauthz.policy import hosts, syntax, template
+from extauthz.policy.check import (
     ALL_NAMESPACES,
     AUTHENTICATED,
     NAMESPACE,
-    PATH_TOLERABLE,
     REFUSE,
-    Answer,
     Bound,
     NonResource,
     Resource,
-    Rule,
+    When,
 )
+from extauthz.policy.hosts import HostPattern
+from extauthz.policy.model import Check, PolicyModel, RequirementModel, RuleModel
+from extauthz.policy.rule import PATH_TOLERABLE, Answer, Requirement, Rule, Withheld
 from extauthz.policy.sources import Literal, LookedUp
 from extauthz.policy.syntax import Known
 from extauthz.policy.template import Mistake, Template
@@ -36,39 +36,54 @@ _READING = ("get", "list")
 
 
 class Compiler:
-    """Compiles one document. `problems` holds what is wrong with it."""
+    """Compiles one document for one placement. `problems` holds what is wrong with it.
 
-    def __init__(self, part: Document, known: Known) -> None:
+    `hosts` are those of rules that name none. `placements` are those that the document names.
+    """
+
+    def __init__(self, part: Document, known: Known, placement: str, hosts: tuple[str, ...] = ()) -> None:
         self.part = part
         self.known = known
+        self.placement = placement
+        self.hosts = hosts
+        self.placements: frozenset[str] = frozenset()
         self.problems: list[Problem] = []
 
     def rules(self) -> dict[Rule, tuple[Path, int, int]]:
-        """Return the rules that can be used, each with its place."""
+        """Return the rules that count at the placement, each with its place; rules of others are checked, too."""
         try:
-            models = self.part.validate(PolicyModel).rules
+            model = self.part.validate(PolicyModel)
         except ConfigurationError as error:
             self.problems += error.problems
             return {}
+        placements = model.placements or {self.placement: ""}
+        self.placements = frozenset(model.placements or ())
         compiled: dict[Rule, tuple[Path, int, int]] = {}
-        for index, model in enumerate(models):
+        for index, rule in enumerate(model.rules):
+            place = (self.part.file, *self.part.position(("rules", index, "name")))
+            # A mistake in a rule is told once, not once for each prefix.
             before = len(self.problems)
-            rule = self._rule(model, ("rules", index))
-            if rule is not None and len(self.problems) == before:
-                compiled[rule] = (self.part.file, *self.part.position(("rules", index, "name")))
+            for prefix in _prefixes(placements.get(self.placement, next(iter(placements.values())))):
+                made = self._rule(rule, model, prefix, ("rules", index)) if len(self.problems) == before else None
+                if made is not None and self.placement in placements:
+                    compiled[made] = place
+            if len(self.problems) > before:
+                compiled = {made: known for made, known in compiled.items() if known != place}
         return compiled
 
     def _problem(self, place: Location, message: str, hint: str = "") -> None:
         self.problems.append(self.part.problem(place, message, hint))
 
-    def _rule(self, model: RuleModel, place: Location) -> Rule | None:
+    def _rule(self, model: RuleModel, file: PolicyModel, prefix: str, place: Location) -> Rule | None:
+        names = model.match.hosts or self.hosts
         try:
-            path = template.parse(model.match.path)
+            path = replace(template.parse(prefix + model.match.path), host=_host_pattern(names))
         except Mistake as mistake:
             self._problem((*place, "match", "path"), f"path: {mistake}", mistake.hint)
             return None
         checks = [self._check(check, path, (*place, "access", i)) for i, check in enumerate(model.access or ())]
         forbidden = [self._forbidden(text, model, path, (*place, "forbid", i)) for i, text in enumerate(model.forbid)]
+        required = [self._requirement(one, path, (*place, "require", i)) for i, one in enumerate(model.require)]
         self._tolerance(model, path, (*place, "tolerate"))
         if model.enforce == "shadow" and model.access is None:
             self._problem((*place, "enforce"), "enforce: shadow needs access; the rule asks for no right")
@@ -78,20 +93,27 @@ class Compiler:
             template=path,
             answer=Answer(model.allow or ("deny" if model.deny else "access")),
             methods=tuple(model.match.methods or ()),
-            hosts=tuple(model.match.hosts or ()),
+            hosts=tuple(map(hosts.matched, names)),
             checks=tuple(check for check in checks if check),
             forbidden=tuple(bound for bound in forbidden if bound),
+            required=tuple(requirement for requirement in required if requirement),
             tolerated=frozenset(model.tolerate),
             message=model.deny or "",
             shadow=model.enforce == "shadow",
+            user_only=file.review_as == "user",
+            withheld=_withheld(model),
         )
 
     def _check(self, model: Check, path: Template, place: Location) -> Resource | NonResource | None:
         verb = self._bound(model.verb, path, (*place, "verb"))
-        if_present = self._bound(model.if_present, path, (*place, "ifPresent")) if model.if_present else None
+        when = When(
+            present=self._bound(model.if_present, path, (*place, "ifPresent")) if model.if_present else None,
+            absent=self._bound(model.if_absent, path, (*place, "ifAbsent")) if model.if_absent else None,
+            unless=frozenset(model.unless or ()),
+        )
         if model.path is not None:
             url = self._bound(model.path, path, (*place, "path"))
-            return NonResource(verb, url, if_present) if verb and url else None
+            return NonResource(verb, url, when) if verb and url else None
         resource = self._bound(model.resource or "", path, (*place, "resource"))
         name = self._bound(model.name, path, (*place, "name")) if model.name else None
         namespace = [self._bound(text, path, where) for text, where in _namespaces(model, place)]
@@ -110,7 +132,7 @@ class Compiler:
             absent_namespace=model.absent_namespace,
             shared_namespace=model.shared_namespace,
             name=name,
-            if_present=if_present,
+            when=when,
         )
 
     def _word(self, model: Check, word: str, words: tuple[str, ...], place: Location) -> None:
@@ -128,6 +150,15 @@ class Compiler:
             return
         wanted = name.text.removesuffix("?").replace(".name", "", 1)
         self._problem((*place, "name"), f"name: {name.text!r} needs the namespace of the same object", f"add {wanted}")
+
+    def _requirement(self, model: RequirementModel, path: Template, place: Location) -> Requirement | None:
+        try:
+            pattern = re.compile(model.matches, re.ASCII) if model.matches is not None else None
+        except re.error as error:
+            self._problem((*place, "matches"), f"matches: not a regular expression: {error}")
+            return None
+        bound = self._bound(model.source, path, (*place, "source"))
+        return Requirement(bound, frozenset(model.one_of or ()), pattern) if bound else None
 
     def _forbidden(self, text: str, model: RuleModel, path: Template, place: Location) -> Bound | None:
         bound = self._bound(text, path, place)
@@ -175,12 +206,30 @@ def _check_bound(bound: Bound, key: str) -> None:
         raise Mistake(f"{text!r} cannot be optional", "remove the question mark")
     if key == "namespace" and literal and NAMESPACE.fullmatch(text) is None:
         raise Mistake(f"{text!r} is not the name of a namespace")
-    if key == "ifPresent" and (literal or bound.optional):
+    if key in ("ifPresent", "ifAbsent") and (literal or bound.optional):
         raise Mistake(f"{text!r} is always or never there", "name a source without a question mark")
     if isinstance(bound.source, LookedUp) and key != ("name" if bound.source.named else "namespace"):
         raise Mistake(f"{text!r} has no place here", "lookup:KIND is a namespace, lookup:KIND.name a name")
+    if key == "source" and literal:
+        raise Mistake(f"{text!r} is a literal, and would always be there", f"name a source, such as query:{text}")
     if key == "path" and literal and not text.startswith("/"):
         raise Mistake(f"{text!r} is not a path", "start it with a slash")
+
+
+def _prefixes(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _host_pattern(names: Sequence[str]) -> HostPattern | None:
+    """Return the one pattern whose labels a rule can read."""
+    pattern = hosts.parse(names[0]) if len(names) == 1 else None
+    return pattern if pattern and pattern.variables else None
+
+
+def _withheld(model: RuleModel) -> Withheld | None:
+    if not model.remove_headers and not model.remove_cookies:
+        return None
+    return Withheld(tuple(model.remove_headers), tuple(model.remove_cookies))
 
 
 def _namespaces(model: Check, place: Location) -> Iterator[tuple[str, Location]]:
@@ -194,9 +243,10 @@ def _texts(model: RuleModel) -> Iterator[str]:
     """Every source of a rule, as it is written."""
     for check in model.access or ():
         namespaces = [text for text, _ in _namespaces(check, ())]
-        texts = (check.verb, check.resource, check.name, check.path, check.if_present, *namespaces)
+        texts = (check.verb, check.resource, check.name, check.path, check.if_present, check.if_absent, *namespaces)
         yield from (text.removesuffix("?") for text in texts if text)
     yield from model.forbid
+    yield from (requirement.source.removesuffix("?") for requirement in model.require)
 
 
 def _reader(texts: list[str], fault: Fault) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extauthz import document
+from extauthz.document import near
 from extauthz.errors import ConfigurationError, Problem
 from extauthz.policy import files
 from extauthz.policy.compiler import Compiler
@@ -15,6 +16,9 @@ from extauthz.policy.rule import Rule
 from extauthz.policy.syntax import KeyReaders, Known
 from extauthz.policy.template import Mistake
 from extauthz.request import Request
+
+GATEWAY = "gateway"
+"""The placement that is guarded where the settings name no other."""
 
 Places = Mapping[Rule, tuple[Path, int, int]]
 
@@ -25,6 +29,8 @@ class Policy:
 
     rules: tuple[Rule, ...]
     routes: Routes
+    placements: frozenset[str] = frozenset()
+    """The placements that the files name; rules of all of them are checked, those of one decide."""
     warnings: tuple[Problem, ...] = ()
 
     def find(self, request: Request) -> Rule | Missing:
@@ -32,14 +38,23 @@ class Policy:
         return self.routes.find(request)
 
 
-def load(paths: Sequence[Path], keys: KeyReaders, lookups: Collection[str] = ()) -> Policy:
-    """Load policy files and folders. Raises ConfigurationError with every problem found.
+def load(
+    paths: Sequence[Path],
+    keys: KeyReaders,
+    lookups: Collection[str] = (),
+    *,
+    placement: str = GATEWAY,
+    hosts: Sequence[str] = (),
+) -> Policy:
+    """Load policy files and folders for one placement. Raises ConfigurationError with every problem found.
 
-    `lookups` are the kinds of objects whose namespace can be asked for.
+    `lookups` are the kinds of objects whose namespace can be asked for; `hosts` those of
+    rules that name none.
     """
     known = Known(keys, lookups)
     problems: list[Problem] = []
     places: dict[Rule, tuple[Path, int, int]] = {}
+    placements: frozenset[str] = frozenset()
     for file in files.find(paths):
         try:
             parts = document.read(file)
@@ -47,22 +62,28 @@ def load(paths: Sequence[Path], keys: KeyReaders, lookups: Collection[str] = ())
             problems += error.problems
             continue
         for part in parts:
-            compiler = Compiler(part, known)
+            compiler = Compiler(part, known, placement, tuple(hosts))
             places |= compiler.rules()
             problems += compiler.problems
+            placements |= compiler.placements
+    if placements and placement not in placements:
+        names = ", ".join(sorted(placements))
+        hint = near(placement, placements) or f"the files' placements are {names}"
+        problems.append(Problem(f"no policy file has the placement {placement!r}", next(iter(paths), None), hint=hint))
     routes = Routes()
     problems += _join(places, routes)
     if problems:
         raise ConfigurationError(*problems)
     empty = Problem("the policy has no rule, so every request is refused", next(iter(paths), None))
-    return Policy(tuple(places), routes, () if places else (empty,))
+    return Policy(tuple(places), routes, placements, () if places else (empty,))
 
 
 def _join(places: Places, routes: Routes) -> Iterator[Problem]:
     names: dict[str, Rule] = {}
     for rule, place in places.items():
         first = names.setdefault(rule.ref.name, rule)
-        if first is not rule:
+        # One rule stands below each prefix of its placement.
+        if first.ref != rule.ref:
             message = f"rule name {rule.ref.name!r} is taken by {first.ref}"
             yield Problem(message, *place, "choose another name")
             continue

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from extauthz.document import Model
+from extauthz.policy import hosts
 from extauthz.request import TOLERABLE, Fault
 
 SOURCE_SYNTAX = (
-    "A literal, or a source: `path:VARIABLE`, `query:NAME`, `header:NAME`, `body:/POINTER`, `claim:NAME`, "
-    "`key:KIND:SOURCE` (the namespace that an object's key names), `lookup:KIND:SOURCE` (the namespace that the "
+    "A literal, or a source: `path:VARIABLE`, `host:LABEL`, `query:NAME`, `header:NAME`, `body:/POINTER`, "
+    "`claim:NAME`, `key:KIND:SOURCE` (the namespace that an object's key names), `lookup:KIND:SOURCE` (the namespace that the "
     "object with that id belongs to), `lookup:KIND.name:SOURCE` (its name). "
     "Braces behind a member of the body go through a list: `body:/items{}/id` is every element, "
     "`body:/items{key/type=NAMESPACE|5,relationship=OWNER|1}/key/id` those whose members have one of these values, "
@@ -23,7 +24,10 @@ SOURCE_SYNTAX = (
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=128)]
 Source = Annotated[str, Field(min_length=1, description=SOURCE_SYNTAX)]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-Host = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
+Host = Annotated[str, Field(pattern=hosts.PATTERN)]
+HeaderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
+CookieName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=64)]
+Prefix = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")]
 
 
 def _tolerable(fault: Fault) -> Fault:
@@ -47,7 +51,8 @@ class MatchModel(Model):
     methods: Annotated[list[Method], Field(min_length=1)] | None = None
     """The methods; unset means every method. GET decides HEAD too."""
     hosts: Annotated[list[Host], Field(min_length=1)] | None = None
-    """Host names without a port, or `*.` and a domain; unset means every host."""
+    """Host names without a port, `*.` and a domain, or one with labels in braces, `{name}.{namespace}.example.com`;
+    unset means the hosts that the settings name, or every host."""
 
 
 class Check(Model):
@@ -77,6 +82,10 @@ class Check(Model):
     """A non-resource URL path, such as `/metrics`."""
     if_present: Source | None = None
     """Ask for this right only where the request has a value here."""
+    unless: Annotated[list[str], Field(min_length=1)] | None = None
+    """Values of `ifPresent` for which this right is not asked for."""
+    if_absent: Source | None = None
+    """Ask for this right only where the request has no value here."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Check:
@@ -88,6 +97,8 @@ class Check(Model):
             raise ValueError("a check needs resource, or path for a non-resource URL")
         if self.namespace is None and "absent_namespace" in self.model_fields_set:
             raise ValueError("absentNamespace needs namespace")
+        if self.unless is not None and self.if_present is None:
+            raise ValueError("unless needs ifPresent")
         if "shared_namespace" in self.model_fields_set and not self._looks_up():
             raise ValueError("sharedNamespace needs a namespace that is looked up")
         return self
@@ -95,6 +106,23 @@ class Check(Model):
     def _looks_up(self) -> bool:
         texts = self.namespace if isinstance(self.namespace, list) else [self.namespace or ""]
         return any(text.startswith("lookup:") for text in texts)
+
+
+class RequirementModel(Model):
+    """A value that decides nothing, but of which only some are served: exactly one of `oneOf` and `matches`."""
+
+    source: Source
+    """Where the value is; with a trailing `?` it may be left out."""
+    one_of: Annotated[list[str], Field(min_length=1)] | None = None
+    """The values that are served."""
+    matches: Annotated[str, Field(min_length=1, max_length=256, json_schema_extra={"format": "regex"})] | None = None
+    """A regular expression for the whole value."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> RequirementModel:
+        if (self.one_of is None) == (self.matches is None):
+            raise ValueError("a requirement needs exactly one of oneOf and matches")
+        return self
 
 
 class RuleModel(Model):
@@ -114,8 +142,14 @@ class RuleModel(Model):
     """Refuse always; the text tells the caller why."""
     forbid: list[Source] = []
     """Sources that the request must leave out or empty."""
+    require: list[RequirementModel] = []
+    """Values that the request must have, beside those that the rights are read from."""
     tolerate: list[Tolerable] = []
     """Ambiguities to let pass in the query and in the part of the path that `{name...}` matches."""
+    remove_headers: list[HeaderName] = []
+    """Headers that the upstream must not see, in lower case, such as `authorization` before a user's own pod."""
+    remove_cookies: list[CookieName] = []
+    """Cookies that the upstream must not see, by the start of their names; the others are passed on."""
     enforce: Literal["enforce", "shadow"] = "enforce"
     """`shadow` allows what this rule would refuse for lack of rights, and logs it. Identity is still required."""
 
@@ -123,9 +157,14 @@ class RuleModel(Model):
     def _one_answer(self) -> RuleModel:
         if sum(answer is not None for answer in (self.allow, self.access, self.deny)) != 1:
             raise ValueError(f"rule {self.name!r} needs exactly one of allow, access and deny")
-        if self.access and all(check.if_present for check in self.access):
+        if self.access and not self._always_asks(self.access):
             raise ValueError(f"rule {self.name!r} needs a right that is asked for always, without ifPresent")
         return self
+
+    def _always_asks(self, access: list[Check]) -> bool:
+        """Whether some right is asked for whatever the request holds."""
+        present = {check.if_present for check in access if not check.unless and not check.if_absent}
+        return any(check.if_present is None and check.if_absent in {None, *present} for check in access)
 
 
 class PolicyModel(Model):
@@ -135,5 +174,10 @@ class PolicyModel(Model):
     """The version of the policy language."""
     kind: Literal["Policy"]
     """What the file holds."""
+    placements: dict[Name, Prefix | Annotated[list[Prefix], Field(min_length=1)]] | None = None
+    """At which places of the mesh the file counts, and what stands there before the paths of its rules: one prefix, or
+    several. The settings say which place is guarded. Unset: everywhere, with paths as they are written."""
+    review_as: Literal["subject", "user"] = "subject"
+    """`user` asks for rights by the user's name alone, without groups, as Kubeflow Pipelines itself does."""
     rules: list[RuleModel]
     """The rules, in any order: the most specific one decides."""

@@ -7,12 +7,12 @@ know is refused, never handed on to a broader rule.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from extauthz.policy.hosts import name_of
 from extauthz.policy.template import Mistake, Template
 from extauthz.request import Fault, Request
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 ANY = "*"
 
-_HOST = re.compile(r"([a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?(?::[0-9]{1,5})?|(\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.A | re.I)
 _NARROW = "narrow its path, methods or hosts"
 
 
@@ -51,7 +50,7 @@ class Leaf:
 
     def find(self, method: str, host: str) -> Rule | None:
         """Return the rule for a method and a host; the method counts first."""
-        name = _host_name(host) if self.by_host else ANY
+        name = name_of(host) if self.by_host else ANY
         for key in ("GET" if method == "HEAD" else method, ANY):
             hosts = self.rules.get(key)
             if hosts is not None and name and (rule := _by_host(hosts, name)):
@@ -164,12 +163,6 @@ def _place(node: Node, template: Template, leaf: Leaf, *, fold: bool) -> None:
 def _fold(text: str) -> str:
     """What a server reads that decodes a segment and takes no heed of letter case."""
     return unquote(text).casefold()
-
-
-def _host_name(host: str) -> str | None:
-    """The host without its port, or None where servers could read it in several ways."""
-    found = _HOST.fullmatch(host)
-    return (found[1] or found[2]).lower() if found else None
 
 
 def _by_host(hosts: dict[str, Rule], name: str) -> Rule | None:

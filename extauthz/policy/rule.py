@@ -1,4 +1,4 @@
-"""One compiled rule: which requests it decides, and the attributes it puts up for review."""
+"""One compiled rule: which requests it decides, what it puts up for review, and what it keeps from the upstream."""
 
 from __future__ import annotations
 
@@ -9,23 +9,16 @@ from enum import StrEnum
 from extauthz.decision import RuleRef
 from extauthz.errors import ExtauthzError, Refused, Unavailable
 from extauthz.found import Found
-from extauthz.policy.sources import Literal, LookedUp, LookUp, NoSuchObject, Reading, Source, Waiting
+from extauthz.policy.check import Asked, Bound, NonResource, Resource
+from extauthz.policy.sources import LookUp, Reading, Waiting
 from extauthz.policy.template import Template
 from extauthz.request import TOLERABLE, WHOLE_REQUEST, Fault, Request
-from extauthz.review import Attributes, NonResourceAttributes, ResourceAttributes
 from extauthz.subject import Subject
-
-MAX_VALUE_LENGTH = 1024
-
-NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
-"""The names that Kubernetes gives to namespaces (RFC 1123 labels)."""
 
 PATH_TOLERABLE = TOLERABLE - {Fault.QUERY_DUPLICATE, Fault.QUERY_SPELLING, Fault.QUERY_SEMICOLON, Fault.FORM_BODY}
 """The faults that stand in a segment of the path."""
 
-REFUSE = "refuse"
-ALL_NAMESPACES = "all-namespaces"
-AUTHENTICATED = "authenticated"
+Headers = tuple[tuple[str, str], ...]
 
 
 class Answer(StrEnum):
@@ -38,148 +31,43 @@ class Answer(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """A source as it stands in the policy."""
+class Requirement:
+    """A value that decides nothing, but of which only some are served."""
 
-    text: str
-    source: Source
-    optional: bool = False
+    bound: Bound
+    one_of: frozenset[str] = frozenset()
+    pattern: re.Pattern[str] | None = None
 
-    def value(self, reading: Reading) -> str | None:
-        """Return the value, checked to be safe as an attribute, or None where it is absent. Raises Refused."""
-        value = self.source.read(reading)
-        if isinstance(self.source, LookedUp):
-            # Another user chose the object's name: one that is unfit asks for the right on all names.
-            return "" if value and _unfit(value) else value
-        if value is not None and not isinstance(self.source, Literal):
-            _check(value, self.text)
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One right that a request needs.
-
-    `hidden` tells that its namespace is a secret of the object that the request names, so
-    that no answer may depend on it. `verdict` is set where nobody has to be asked, and
-    `why` then says it for the log.
-    """
-
-    attributes: Attributes
-    hidden: bool = False
-    verdict: bool | None = None
-    why: str = ""
+    def check(self, reading: Reading) -> None:
+        """Refuse a request whose value is another. Raises Refused."""
+        value = self.bound.value(reading)
+        if value is None and self.bound.optional:
+            return
+        if value is None:
+            raise Refused("value_missing", f"The request must give a value in {self.bound.text}.")
+        if value not in self.one_of if self.pattern is None else self.pattern.fullmatch(value) is None:
+            raise Refused("value_not_served", f"The value of {self.bound.text} is not one that is served.", status=403)
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """The namespace of a review; an open one is readable by everybody who is logged in."""
+class Withheld:
+    """What the client sent and the upstream must not see: whole headers, and cookies by the start of their name."""
 
-    namespace: str
-    open: bool = False
+    headers: tuple[str, ...] = ()
+    cookies: tuple[str, ...] = ()
 
+    def of(self, request: Request) -> tuple[Headers, tuple[str, ...]]:
+        """Return the headers to set and those to remove."""
+        crumbs = request.headers.get("cookie", "").split(";") if self.cookies else []
+        kept = [crumb for crumb in crumbs if not self._names(crumb)]
+        if len(kept) == len(crumbs):
+            return (), self.headers
+        rest = ";".join(kept).strip()
+        return ((("cookie", rest),), self.headers) if rest else ((), (*self.headers, "cookie"))
 
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """A check of a right on an API resource."""
-
-    verb: Bound
-    group: str
-    version: str
-    resource: Bound
-    subresource: str
-    namespace: tuple[Bound, ...]
-    absent_namespace: str
-    shared_namespace: str
-    name: Bound | None
-    if_present: Bound | None
-
-    @property
-    def hidden(self) -> bool:
-        """Whether the namespace is looked up."""
-        return any(isinstance(bound.source, LookedUp) for bound in self.namespace)
-
-    def asked(self, reading: Reading) -> Asked:
-        """Read what is asked for from a request. Raises Refused, Unavailable, Waiting.
-
-        What is wrong with the request itself is told before anything that depends on a
-        lookup, so that the answers for known and unknown objects differ in nothing.
-        """
-        verb, resource = _required(self.verb, reading), _required(self.resource, reading)
-        looked_up = self.name is not None and isinstance(self.name.source, LookedUp)
-        name = "" if looked_up else _optional(self.name, reading)
-        try:
-            place = self._place(reading) if self.namespace else _Place("")
-            name = _optional(self.name, reading) if looked_up else name
-        except NoSuchObject:
-            return Asked(self._attributes(verb, resource), self.hidden, verdict=False, why="no such object")
-        attributes = self._attributes(verb, resource, place.namespace, name)
-        if place.open:
-            return Asked(attributes, self.hidden, verdict=True, why="open to everybody who is logged in")
-        return Asked(attributes, self.hidden)
-
-    def _attributes(self, verb: str, resource: str, namespace: str = "", name: str = "") -> ResourceAttributes:
-        return ResourceAttributes(verb, self.group, self.version, resource, self.subresource, namespace, name)
-
-    def bounds(self) -> list[tuple[str, Bound]]:
-        """Return the sources by the attribute they fill."""
-        named = [("verb", self.verb), ("resource", self.resource), *(("namespace", bound) for bound in self.namespace)]
-        named = [*named, ("name", self.name)] if self.name else named
-        return [*named, ("ifPresent", self.if_present)] if self.if_present else named
-
-    def _place(self, reading: Reading) -> _Place:
-        found: dict[str, str] = {}
-        absent: Bound | None = None
-        unknown: Waiting | NoSuchObject | None = None
-        for bound in self.namespace:
-            try:
-                value = bound.value(reading)
-            except (Waiting, NoSuchObject) as raised:
-                unknown = raised if unknown is None or isinstance(raised, Waiting) else unknown
-                continue
-            if value is not None:
-                found[_namespace(bound, value)] = bound.text
-            elif not bound.optional:
-                absent = absent or bound
-        if not found and unknown is None and self.absent_namespace != REFUSE:
-            return _meant(self.absent_namespace)
-        if absent or not (found or unknown):
-            missing = absent or self.namespace[0]
-            raise Refused("namespace_missing", f"The request must name a namespace in {missing.text}.")
-        if unknown:
-            raise unknown
-        return self._agreed(found)
-
-    def _agreed(self, found: dict[str, str]) -> _Place:
-        if len(found) > 1 and self.hidden:
-            raise NoSuchObject
-        if len(found) > 1:
-            places = " and ".join(found.values())
-            raise Refused("namespaces_differ", f"The request names different namespaces in {places}.", status=403)
-        (namespace,) = found
-        if namespace:
-            return _Place(namespace)
-        if self.shared_namespace == REFUSE:
-            raise NoSuchObject
-        return _meant(self.shared_namespace)
-
-
-@dataclass(frozen=True, slots=True)
-class NonResource:
-    """A check of a right on a URL path."""
-
-    verb: Bound
-    path: Bound
-    if_present: Bound | None
-
-    def asked(self, reading: Reading) -> Asked:
-        """Read what is asked for from a request. Raises Refused."""
-        return Asked(NonResourceAttributes(verb=_required(self.verb, reading), path=_required(self.path, reading)))
-
-    def bounds(self) -> list[tuple[str, Bound]]:
-        """Return the sources by the attribute they fill."""
-        named = [("verb", self.verb), ("path", self.path)]
-        return [*named, ("ifPresent", self.if_present)] if self.if_present else named
+    def _names(self, crumb: str) -> bool:
+        # Envoy joins header lines with a comma, and servers differ on whether one ends a cookie.
+        return any(part.strip().startswith(self.cookies) for part in crumb.split(","))
 
 
 def _nobody(kind: str, identifier: str) -> Found | None:
@@ -188,7 +76,7 @@ def _nobody(kind: str, identifier: str) -> Found | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rule:
-    """A rule, ready to decide."""
+    """A rule, ready to decide. With `user_only`, reviews leave out the caller's groups, uid and extra."""
 
     ref: RuleRef
     template: Template
@@ -197,9 +85,12 @@ class Rule:
     hosts: tuple[str, ...] = ()
     checks: tuple[Resource | NonResource, ...] = ()
     forbidden: tuple[Bound, ...] = ()
+    required: tuple[Requirement, ...] = ()
     tolerated: frozenset[Fault] = frozenset()
     message: str = ""
     shadow: bool = False
+    user_only: bool = False
+    withheld: Withheld | None = None
 
     @property
     def tolerates_paths(self) -> bool:
@@ -216,7 +107,7 @@ class Rule:
         return None
 
     def asked(self, request: Request, subject: Subject | None, lookup: LookUp = _nobody) -> tuple[Asked, ...]:
-        """Read which rights are needed, after what must be absent. Raises Refused, Unavailable, Waiting.
+        """Read which rights are needed, after what must and must not be there. Raises Refused, Unavailable, Waiting.
 
         Waiting comes only after every check was read, so that all lookups are under way.
         """
@@ -224,10 +115,12 @@ class Rule:
         for bound in self.forbidden:
             if bound.source.read(reading) is not None:
                 raise Refused("forbidden_value", f"The request must not set {bound.text}.", status=403)
+        for requirement in self.required:
+            requirement.check(reading)
         asked: list[Asked] = []
         waiting: Waiting | None = None
         for check in self.checks:
-            if check.if_present is None or check.if_present.value(reading) is not None:
+            if check.when.holds(reading):
                 try:
                     asked.append(check.asked(reading))
                 except Waiting as signal:
@@ -253,45 +146,3 @@ def _explained(bound: Bound, reading: Reading) -> str | None:
         return bound.value(reading)
     except (ExtauthzError, Waiting):
         return None
-
-
-def _namespace(bound: Bound, value: str) -> str:
-    """Return a namespace that can be one; a looked-up one is empty for what is shared."""
-    if NAMESPACE.fullmatch(value) is None and not (value == "" and isinstance(bound.source, LookedUp)):
-        raise Refused("namespace_invalid", f"{bound.text} is not the name of a namespace.")
-    return value
-
-
-def _meant(word: str) -> _Place:
-    """Return what the policy says in place of a namespace; no request can say these words."""
-    return _Place("" if word in (ALL_NAMESPACES, AUTHENTICATED) else word, open=word == AUTHENTICATED)
-
-
-def _required(bound: Bound, reading: Reading) -> str:
-    value = bound.value(reading)
-    if value is None:
-        raise Refused("value_missing", f"The request must give a value in {bound.text}.")
-    return value
-
-
-def _optional(bound: Bound | None, reading: Reading) -> str:
-    if bound is None:
-        return ""
-    value = bound.value(reading)
-    if value is None and not bound.optional:
-        raise Refused("value_missing", f"The request must give a value in {bound.text}.")
-    return value or ""
-
-
-def _check(value: str, text: str) -> None:
-    """Refuse what a review or a log could read as more than a plain value."""
-    if len(value) > MAX_VALUE_LENGTH:
-        raise Refused("value_too_long", f"{text} is longer than {MAX_VALUE_LENGTH} characters.")
-    if _unfit(value):
-        raise Refused("value_invalid", f"{text} holds a character that has no place in an attribute.")
-
-
-def _unfit(value: str) -> bool:
-    # "*" would ask for a right on everything; surrogates and control characters have no one spelling.
-    strange = "*" in value or not (value.isprintable() or value.replace("\u00a0", " ").isprintable())
-    return strange or len(value) > MAX_VALUE_LENGTH

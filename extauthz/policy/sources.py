@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from extauthz.errors import Refused
 from extauthz.found import Found
 from extauthz.policy import body, selection
+from extauthz.policy.hosts import HostPattern
 from extauthz.policy.selection import Condition, Step
 from extauthz.policy.template import Template
 from extauthz.request import Fault, Request, camel_case, refusal
@@ -84,6 +85,17 @@ class PathVariable:
         if self.tail:
             return "/".join(map(_decoded, segments[self.start :])) or None
         return _decoded(segments[self.start].removesuffix(self.suffix))
+
+
+@dataclass(frozen=True, slots=True)
+class HostLabel:
+    """A label of the host that the rule's host pattern names."""
+
+    pattern: HostPattern
+    index: int
+
+    def read(self, reading: Reading) -> str | None:
+        return self.pattern.label(reading.request.host, self.index)
 
 
 @dataclass(frozen=True, slots=True)

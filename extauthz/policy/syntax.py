@@ -12,6 +12,7 @@ from extauthz.policy.sources import (
     BodyPointer,
     Claim,
     Header,
+    HostLabel,
     KeyOwner,
     Literal,
     LookedUp,
@@ -55,6 +56,14 @@ def _path(name: str, template: Template, known: Known) -> Source:
         raise Mistake(f"the path {template.text} has no variable {name!r}", near(name, template.variables))
     segment = template.segments[index]
     return PathVariable(index, segment.suffix, segment.tail)
+
+
+def _host(name: str, template: Template, known: Known) -> Source:
+    pattern = template.host
+    if pattern is None or name not in pattern.variables:
+        names = pattern.variables if pattern else ()
+        raise Mistake(f"the rule's host has no label {name!r}", near(name, names) or "name it in braces in match.hosts")
+    return HostLabel(pattern, pattern.variables.index(name))
 
 
 def _query(text: str, template: Template, known: Known) -> Source:
@@ -116,6 +125,7 @@ def _named(make: Callable[[str], Source]) -> Callable[[str, Template, Known], So
 
 _BUILDERS: Mapping[str, Callable[[str, Template, Known], Source]] = {
     "path": _path,
+    "host": _host,
     "query": _query,
     "header": _named(lambda name: Header(name.lower())),
     "claim": _named(Claim),

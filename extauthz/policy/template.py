@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from extauthz.policy.hosts import HostPattern
 from extauthz.request import MAX_SEGMENTS, read
 
 _VARIABLE = re.compile(r"\{([a-z][a-z0-9_.]*?)(\.\.\.)?\}(:[A-Za-z][A-Za-z0-9-]*)?")
@@ -43,6 +44,8 @@ class Template:
 
     text: str
     segments: tuple[Segment, ...]
+    host: HostPattern | None = None
+    """The host pattern of the rule, where its labels have names."""
 
     @property
     def variables(self) -> dict[str, int]:

@@ -139,7 +139,7 @@ def test_rule_errors(text: str, place: tuple[int, int], message: str, hint: str)
             "{verb: get, resource: r, namespace: 'xyzzy:namespace'}",
             32,
             "namespace: unknown source 'xyzzy'",
-            "the sources are body, claim, header, key, lookup, path, query",
+            "the sources are body, claim, header, host, key, lookup, path, query",
         ),
         (
             "{verb: get, resource: r, namespace: 'lookup:run:path:name'}",
