@@ -12,8 +12,8 @@ from extauthz.request import TOLERABLE, Fault
 
 SOURCE_SYNTAX = (
     "A literal, or a source: `path:VARIABLE`, `host:LABEL`, `query:NAME`, `header:NAME`, `body:/POINTER`, "
-    "`claim:NAME`, `key:KIND:SOURCE` (the namespace that an object's key names), `lookup:KIND:SOURCE` (the namespace that the "
-    "object with that id belongs to), `lookup:KIND.name:SOURCE` (its name). "
+    "`claim:NAME`, `key:KIND:SOURCE` (the namespace that an object's key names), `lookup:KIND:SOURCE` (the namespace "
+    "that the object with that id belongs to), `lookup:KIND.name:SOURCE` (its name). "
     "Braces behind a member of the body go through a list: `body:/items{}/id` is every element, "
     "`body:/items{key/type=NAMESPACE|5,relationship=OWNER|1}/key/id` those whose members have one of these values, "
     "an enum's name or number; all elements that fit must agree. "
