@@ -56,6 +56,9 @@ class Fault(StrEnum):
     FORM_BODY = "form_content_type"
 
 
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""The methods that are passed on. Tokens are case-sensitive; those that tunnel, mirror or are unknown are not."""
+
 TOLERABLE = frozenset(
     {
         Fault.EMPTY_SEGMENT,
@@ -80,8 +83,6 @@ WHOLE_REQUEST = -1
 """The place of a fault that stands in no path segment."""
 
 _BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
-_METHODS_REFUSED = frozenset({"CONNECT", "TRACE", "TRACK"})
-_METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
 _PLAIN_PATH = re.compile(
     r"/(?:(?:(?!\.\.?(?:/|\Z))[A-Za-z0-9._~!$&'()*+,=:@-]+/)*(?!\.\.?\Z)[A-Za-z0-9._~!$&'()*+,=:@-]*)"
 )
@@ -165,7 +166,7 @@ def read(
     """
     path, mark, query = target.partition("?")
     faults: list[tuple[Fault, int]] = []
-    if method not in _COMMON_METHODS and (_METHOD.fullmatch(method) is None or method in _METHODS_REFUSED):
+    if method not in METHODS:
         faults.append((Fault.METHOD, WHOLE_REQUEST))
     if len(target) > MAX_TARGET_BYTES:
         faults.append((Fault.TARGET_TOO_LONG, WHOLE_REQUEST))
@@ -191,7 +192,6 @@ def read(
     )
 
 
-_COMMON_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _NO_PARAMETERS: Mapping[str, str] = {}
 _NONE: frozenset[str] = frozenset()
 

@@ -144,16 +144,30 @@ def test_a_fault_knows_its_segment() -> None:
 
 
 @pytest.mark.parametrize(
-    "method", ["post", "Get", "", "G ET", "GET\n", "CONNECT", "TRACE", "TRACK", "A" * 33, "\uff27\uff25\uff34"]
+    "method",
+    [
+        "post",
+        "Get",
+        "",
+        "G ET",
+        "GET\n",
+        "CONNECT",
+        "TRACE",
+        "TRACK",
+        "FROB",
+        "PROPFIND",
+        "A" * 33,
+        "\uff27\uff25\uff34",
+    ],
 )
 def test_methods_that_are_not_passed_on(method: str) -> None:
     """Methods are case-sensitive, and those that tunnel or mirror are refused."""
     assert faults("/a", method) == {Fault.METHOD}
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "M-SEARCH"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_methods_that_are_passed_on(method: str) -> None:
-    """Any other token is left to the rules."""
+    """The seven that Kubeflow and its applications use."""
     assert faults("/a", method) == set()
 
 
