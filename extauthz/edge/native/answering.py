@@ -50,7 +50,7 @@ class Answering(Generic[Asked, Answer]):
             decision = self._gateway.decide(request)
             if isinstance(decision, Decision):
                 return self._write(decision, request)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- whatever fails is a refusal
             return self.refuse(error, request)
         return self._wait(decision, request, seconds)
 
@@ -80,5 +80,5 @@ class Answering(Generic[Asked, Answer]):
             return self.refuse(
                 Unavailable("deadline_exceeded", "The check took longer than the caller waits."), request
             )
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- whatever fails is a refusal
             return self.refuse(error, request)

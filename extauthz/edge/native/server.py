@@ -68,8 +68,8 @@ class Connections:
                     await self._gone.wait()
         for connection in list(self._open):
             connection.abort()
-        while self._open:
-            await asyncio.sleep(0)
+        if self._open:
+            await self._gone.wait()
 
 
 class Server:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import cast
 
 from extauthz.edge.native.h2 import frames
 from extauthz.edge.native.h2.control import Control, check_priority
@@ -19,30 +18,27 @@ from extauthz.edge.native.h2.message import Application
 from extauthz.edge.native.h2.sending import Sender
 from extauthz.edge.native.h2.stream import Stream
 from extauthz.edge.native.h2.streams import Streams
+from extauthz.edge.native.peer import PeerProtocol
 from extauthz.edge.native.server import Connections
 
-HIGH_WATER = 256 * 1024
-"""So many unsent bytes stop us from reading on."""
 DRAINED, ALIVE = b"drained?", b"present?"
 """What our two kinds of PING carry."""
 
 _logger = logging.getLogger(__name__)
 
 
-class Connection(asyncio.Protocol):
+class Connection(PeerProtocol):
     """Serves one connection, from its preface on."""
 
-    _transport: asyncio.Transport
     _sender: Sender
     _streams: Streams
     _control: Control
 
     def __init__(self, application: Application, limits: Limits, connections: Connections) -> None:
+        super().__init__(connections, send_seconds=limits.send_seconds)
         self._application = application
         self._limits = limits
-        self._connections = connections
         self._account = Account(limits.max_overhead)
-        self._loop = asyncio.get_running_loop()
         self._buffer = b""
         self._greeted = False
         self._section: tuple[int, int, bytearray] | None = None
@@ -50,65 +46,51 @@ class Connection(asyncio.Protocol):
         self._window = limits.connection_window
         self._flush_planned = False
         self._draining = False
-        self._closing = False
-        self._full = False
         self._heard = False
-        self._made = self._since = self._loop.time()
-        """`_since`: when the peer was last heard while it took what we wrote."""
+        self._made = self._last_heard = self.loop.time()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(HIGH_WATER)
-        self._sender = Sender(self._transport, self._left)
+        super().connection_made(transport)
+        self._sender = Sender(self.transport, self._left)
         self._streams = Streams(self._application, self._limits, self._account, self._sender, self._flush_soon)
         self._streams.now = self._made
         self._control = Control(self._streams, self._sender, self._account, header_table=self._limits.header_table)
-        if self._connections.add(self):
+        if not self.closing:
             self._greet()
-        else:
-            self._transport.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._closing = True
+        super().connection_lost(error)
         self._streams.cancel()
-        self._connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
+        if self.closing:
+            return
         self._heard = True
         self._buffer = self._buffer + data if self._buffer else data
-        self._work()
-
-    def pause_writing(self) -> None:
-        self._full = True
-        self._transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        self._full = False
-        self._transport.resume_reading()
-        self._loop.call_soon(self._work)
+        self.work()
 
     def tick(self, now: float) -> None:
         """Begin a new second: refill the account, and end what takes too long."""
+        super().tick(now)
+        if self.closing:
+            return
         self._account.refill()
         self._streams.now = now
-        if self._heard and not self._full and not self._closing:
+        self._streams.expire()
+        if self._draining:
+            self._go_away()
+        if self._heard or self.full:
             self._heard = False
-            self._since = now
-        if not self._closing:
-            self._streams.expire()
-            if self._draining:
-                self._go_away()
+            self._last_heard = now
         self._judge(now)
+        self._finish()
 
     def drain(self) -> None:
         """Announce the end. It becomes final once the peer has heard of it (RFC 9113 section 6.8)."""
         self._draining = True
-        self._sender.write(frames.goaway(MAX_STREAM_ID, ErrorCode.NO_ERROR) + frames.ping(DRAINED))
-        self._sender.flush()
-
-    def abort(self) -> None:
-        """Close at once."""
-        self._transport.abort()
+        if not self.closing:
+            self._sender.write(frames.goaway(MAX_STREAM_ID, ErrorCode.NO_ERROR) + frames.ping(DRAINED))
+            self._sender.flush()
 
     def _greet(self) -> None:
         limits = self._limits
@@ -121,26 +103,21 @@ class Connection(asyncio.Protocol):
         more = limits.connection_window - frames.DEFAULT_WINDOW
         self._sender.write(frames.settings(announced) + frames.window_update(0, more))
         self._sender.flush()
-        if self._connections.draining:
+        if self.connections.draining:
             self.drain()
 
     def _judge(self, now: float) -> None:
-        """End a connection that does not begin, does not read, or has gone silent."""
-        limits, silent = self._limits, now - self._since
-        if not self._control.settled and not self._closing and now - self._made > limits.arrive_seconds:
+        """End a connection that does not begin, or that has gone silent."""
+        limits, silent = self._limits, now - self._last_heard
+        if not self._control.settled and now - self._made > limits.arrive_seconds:
             self._fail(ConnectionFault(ErrorCode.SETTINGS_TIMEOUT, "the handshake takes too long"))
-        elif silent > (
-            limits.send_seconds if self._full or self._closing else limits.ping_seconds + limits.arrive_seconds
-        ):
+        elif silent > limits.ping_seconds + limits.arrive_seconds:
             self.abort()
         elif silent > limits.ping_seconds:
             self._sender.write(frames.ping(ALIVE))
-        self._finish()
 
-    def _work(self) -> None:
+    def work(self) -> None:
         """Read as many frames as there are and as the peer takes answers for; then write."""
-        if self._closing:
-            return
         try:
             self._read()
         except ConnectionFault as fault:
@@ -155,7 +132,7 @@ class Connection(asyncio.Protocol):
         data = self._buffer
         at, end = self._preface(data), len(data)
         unpack = frames.frame_header.unpack_from
-        while end - at >= frames.HEADER_BYTES and self._greeted and not self._full:
+        while end - at >= frames.HEADER_BYTES and self._greeted and not self.full:
             high, low, kind, flags, stream_id = unpack(data, at)
             begin = at + frames.HEADER_BYTES
             length = high << 8 | low
@@ -242,12 +219,11 @@ class Connection(asyncio.Protocol):
         """Write what was answered outside of a read, together with what else is answered in this turn of the loop."""
         if not self._flush_planned:
             self._flush_planned = True
-            self._loop.call_soon(self._flush)
+            self.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flush_planned = False
-        if not self._closing:
-            self._finish()
+        self._finish()
 
     def _go_away(self) -> None:
         """Take no further streams: the second step of draining."""
@@ -256,18 +232,18 @@ class Connection(asyncio.Protocol):
             self._sender.write(frames.goaway(self._streams.last_id, ErrorCode.NO_ERROR))
 
     def _finish(self) -> None:
-        """Write; and close where that was the last answer of a connection that goes away."""
+        """Write; and end where that was the last answer of a connection that goes away."""
+        if self.closing:
+            return
         self._sender.flush()
-        if self._streams.final_id != MAX_STREAM_ID and not self._streams.open and not self._closing:
-            self._closing = True
-            self._transport.close()
+        if self._streams.final_id != MAX_STREAM_ID and not self._streams.open:
+            self.end()
 
     def _fail(self, fault: ConnectionFault) -> None:
-        self._closing = True
         self._streams.cancel()
         self._sender.write(frames.goaway(self._streams.last_id, fault.code, str(fault)))
         self._sender.flush()
-        self._transport.close()
+        self.end()
 
 
 def _unpadded(payload: bytes) -> bytes:

@@ -1,0 +1,171 @@
+"""The native HTTP edge: Envoy's `http_service` mode over HTTP/1.1 and, on the same port, HTTP/2 with prior knowledge.
+
+Only status 200 allows. Envoy repeats the original method, path, query and the headers that its
+configuration lists; the raw request target is judged as it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+from extauthz.decision import Decision
+from extauthz.edge import body, reply
+from extauthz.edge.native import http1
+from extauthz.edge.native.answering import Answering
+from extauthz.edge.native.either import EitherProtocol
+from extauthz.edge.native.h2 import message as http2
+from extauthz.edge.native.h2.connection import Connection
+from extauthz.edge.native.h2.fields import Head, encode
+from extauthz.edge.native.h2.limits import Limits
+from extauthz.edge.native.requests import Asked, Http1Limits
+from extauthz.edge.native.server import Connections, Server
+from extauthz.errors import Refused
+from extauthz.gateway import Gateway
+from extauthz.request import Request, read
+from extauthz.settings import HttpListener
+
+REMOVE = "x-envoy-auth-headers-to-remove"
+
+
+class HttpEdge:
+    """Serves checks over HTTP."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        listener: HttpListener,
+        *,
+        max_body_bytes: int,
+        limits: Http1Limits | None = None,
+        http2_limits: Limits | None = None,
+    ) -> None:
+        self._http1 = Http1Application(gateway, listener.path_prefix, max_body_bytes)
+        self._http2 = Http2Application(gateway, listener.path_prefix, max_body_bytes)
+        self._max_body_bytes = max_body_bytes
+        self._limits = limits or Http1Limits()
+        self._http2_limits = http2_limits or Limits()
+        self._server = Server(listener.address, self._serve)
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return self._server.port
+
+    async def start(self) -> None:
+        """Listen. Raises ConfigurationError when the address is taken."""
+        await self._server.start()
+
+    async def stop(self, grace: float) -> None:
+        """Refuse new checks and finish those under way within `grace` seconds."""
+        await self._server.stop(grace)
+
+    def _serve(self, open_: Connections) -> EitherProtocol:
+        limits, size = self._limits, self._max_body_bytes
+        return EitherProtocol(
+            open_,
+            http1=lambda: http1.Http1Connection(self._http1, limits, open_, max_body_bytes=size),
+            http2=lambda: Connection(self._http2, self._http2_limits, open_),
+            arrive_seconds=limits.arrive_seconds,
+        )
+
+
+class Checks:
+    """Reads checks of `http_service` mode."""
+
+    def __init__(self, prefix: str, max_body_bytes: int) -> None:
+        self._prefix = prefix
+        self._start = f"{prefix}/"
+        self._max_body_bytes = max_body_bytes
+
+    def read(self, asked: Asked) -> Request:
+        """Return the request that is asked about. Raises Refused."""
+        if not asked.target.startswith(self._start):
+            raise Refused("path_prefix_missing", "The check did not come from the configured provider.", status=403)
+        headers = asked.headers
+        return read(
+            method=asked.method,
+            target=asked.target[len(self._prefix) :],
+            headers=headers,
+            host=headers.get("host", ""),
+            # content-length is the length of what Envoy sent us, so it proves nothing here.
+            body=body.shown(asked.content, headers, limit=self._max_body_bytes, length=None),
+        )
+
+
+class Http1Application:
+    """Checks over HTTP/1.1."""
+
+    def __init__(self, gateway: Gateway, prefix: str, max_body_bytes: int) -> None:
+        self._checks: Answering[Asked, http1.Response] = Answering(
+            gateway, read=Checks(prefix, max_body_bytes).read, render=_http1_response
+        )
+        self.answer = self._checks.answer
+
+    def refuse(self, status: int) -> http1.Response:
+        """Answer what is no request."""
+        return http1.Response(status, (("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store")))
+
+
+class Http2Application:
+    """Checks over HTTP/2."""
+
+    def __init__(self, gateway: Gateway, prefix: str, max_body_bytes: int) -> None:
+        self.max_body_bytes = max_body_bytes
+        self.checks: Answering[Asked, http2.Response] = Answering(
+            gateway, read=Checks(prefix, max_body_bytes).read, render=_http2_response
+        )
+
+    def route(self, head: Head) -> Http2Check:
+        """Return the check that a request is."""
+        return Http2Check(self, head)
+
+
+class Http2Check:
+    """One check."""
+
+    __slots__ = ("_application", "_head", "max_body")
+
+    def __init__(self, application: Http2Application, head: Head) -> None:
+        self._application = application
+        self._head = head
+        self.max_body = application.max_body_bytes
+
+    def answer(self, content: bytes) -> http2.Response | Awaitable[http2.Response]:
+        """Answer it. A body that reaches the limit counts as truncated."""
+        head, checks = self._head, self._application.checks
+        try:
+            headers = _joined(head)
+        except Refused as error:
+            return checks.refuse(error)
+        return checks.answer(Asked(head.method, head.path, headers, content[: self.max_body]))
+
+    overflow = answer
+
+
+def _joined(head: Head) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in head.fields:
+        joint = "; " if name == "cookie" else ","  # RFC 9113 section 8.2.3
+        headers[name] = f"{headers[name]}{joint}{value}" if name in headers else value
+    if head.authority and headers.setdefault("host", head.authority) != head.authority:
+        raise Refused("host_ambiguous", "The request names two hosts.")
+    return headers
+
+
+def _told(decision: Decision, request: Request | None) -> reply.Reply:
+    if not decision.allowed:
+        return reply.refusal(decision, request)
+    removed = ((REMOVE, ",".join(decision.remove)),) if decision.remove else ()
+    return reply.Reply(200, (*decision.headers, *removed), b"")
+
+
+def _http1_response(decision: Decision, request: Request | None) -> http1.Response:
+    told = _told(decision, request)
+    return http1.Response(told.status, told.headers, told.body)
+
+
+def _http2_response(decision: Decision, request: Request | None) -> http2.Response:
+    told = _told(decision, request)
+    fields = [(":status", str(told.status)), *told.headers, ("content-length", str(len(told.body)))]
+    encoded = [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in fields]
+    return http2.Response(encode(encoded), told.body)
