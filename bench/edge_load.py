@@ -10,23 +10,12 @@ import socket
 import struct
 import time
 from dataclasses import dataclass
-from typing import Protocol
 
 import hpack
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _HEADER = struct.Struct(">HBBBL")
 _LARGEST = 2**31 - 1
-
-
-class Client(Protocol):
-    """One connection."""
-
-    socket: socket.socket
-    answered: int
-
-    def ask(self, count: int) -> None: ...
-    def receive(self) -> int: ...
 
 
 class Http1Client:
@@ -125,6 +114,9 @@ class Http2Client:
 
     def _buffer_holds_settings(self) -> bool:
         return len(self._buffer) >= 9 and len(self._buffer) >= 9 + int.from_bytes(self._buffer[:3], "big")
+
+
+Client = Http1Client | Http2Client
 
 
 def _section(port: int) -> bytes:

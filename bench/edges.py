@@ -34,13 +34,14 @@ from rich.table import Table
 
 from bench.edge_load import Client, Http1Client, Http2Client, Load, run
 from extauthz.demo.issuer import AUDIENCE, Signer
-from extauthz.demo.mesh import MANIFESTS, shipped_policies
+from extauthz.demo.mesh import MANIFESTS
 
 ROOT = Path(__file__).parents[1]
 GO_SOURCE = ROOT / "bench" / "peers" / "go-noop"
 SERVER_CORE, LOAD_CORE = 0, 1
 TARGET = "/pipeline/apis/v2beta1/runs?namespace=team-a&page_size=10"
 TOKEN_BYTES = 1200
+RULES = 150
 LIGHT = Load(connections=4, in_flight=1)
 SATURATED = {"grpc": Load(connections=4, in_flight=64), "http": Load(connections=64, in_flight=1)}
 WARM_UP_SECONDS = 0.5
@@ -92,13 +93,26 @@ def prepare(folder: Path) -> Requests:
         "kind": "Settings",
         "identity": {"jwt": [issuer]},
         "access": {"rbac": {"manifests": [str(MANIFESTS)]}},
-        "policy": {"paths": [str(shipped_policies())]},
+        "policy": {"paths": ["policy.yaml"]},
     }
     (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
+    (folder / "policy.yaml").write_text(_policy())
     groups: list[str] = []
     while len(token := signer.sign("alice@example.com", groups)) < TOKEN_BYTES:
         groups.append(f"research-department-{len(groups)}")
     return _requests(token)
+
+
+def _policy() -> str:
+    """Return a policy of the shipped one's size; the last rule decides the request."""
+    resources = [*(f"things{number}" for number in range(RULES - 1)), "runs"]
+    access = "{verb: list, group: pipelines.kubeflow.org, resource: runs, namespace: query:namespace}"
+    rules = (
+        f"  - name: list-{resource}\n    match: {{methods: [GET], path: /pipeline/apis/v2beta1/{resource}}}\n"
+        f"    access: [{access}]\n"
+        for resource in resources
+    )
+    return "apiVersion: extauthz.dev/v1\nkind: Policy\nrules:\n" + "".join(rules)
 
 
 def _requests(token: str) -> Requests:
