@@ -129,7 +129,7 @@ class SessionAuthenticator:
                 message = "The session has ended: log in again."
                 raise CredentialError(CredentialFault.SESSION_INVALID, message, login=self.login(request)) from None
             raise
-        if self._settings.max_cached and session.cookies is not None:
+        if self._settings.max_cached:
             self._known[cookies] = session
         return session.names(verified)
 

@@ -223,7 +223,9 @@ async def test_without_oauth2_proxy_sessions_wait_and_tokens_pass(world: World) 
 async def test_before_the_start_no_session_is_known(tmp_path: Path) -> None:
     """Nothing can be asked yet."""
     async with OAuth2Proxy() as proxy:
-        assert isinstance(await World(proxy, tmp_path).fault(), Unavailable)
+        world = World(proxy, tmp_path)
+        assert isinstance(await world.fault(), Unavailable)
+        await world.authenticators.stop()
 
 
 async def test_jwt_037_a_session_and_a_token_must_name_one_user(world: World) -> None:
