@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import StreamReader
 from asyncio.subprocess import Process
 from contextlib import suppress
 
@@ -21,3 +22,9 @@ async def stop(process: Process) -> None:
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def drain(output: StreamReader) -> None:
+    """Read what a process says until it ends, so that it never waits for a reader."""
+    while await output.read(65536):
+        pass

@@ -13,11 +13,14 @@ from aiohttp import ClientSession, ClientWebSocketResponse
 from yarl import URL
 
 from extauthz.demo import HOST
-from tests.clients.children import stop
+from extauthz.demo.mesh import shipped_policies
+from tests.clients.children import drain, stop
 from tests.clients.environments import python
 
 BASE = "/notebook/team-a/nb"
 """What the notebook controller sets as NB_PREFIX."""
+NOTEBOOKS = shipped_policies() / "notebooks.yaml"
+"""The shipped policy of notebooks, which asks nobody for namespaces."""
 START_SECONDS = 60.0
 KERNEL_SECONDS = 60.0
 _RUNNING = re.compile(rb"running at:[\s\S]*?http://[^/]+:(\d+)/")
@@ -54,7 +57,8 @@ class JupyterLab:
         except BaseException:
             await stop(self._process)
             raise
-        self._reader = asyncio.create_task(self._drain())
+        assert self._process.stderr
+        self._reader = asyncio.create_task(drain(self._process.stderr))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -69,6 +73,7 @@ class JupyterLab:
             f"--ServerApp.base_url={BASE}",
             "--ServerApp.authenticate_prometheus=False",
             f"--ServerApp.root_dir={self.root}",
+            "--LabApp.expose_app_in_browser=True",  # for tests that drive the page
             "--LabApp.extension_manager=readonly",  # the other one asks a package registry
         ]
 
@@ -82,12 +87,6 @@ class JupyterLab:
             assert line, f"JupyterLab ended: {said.decode()}"
             said += line
         return int(found[1])
-
-    async def _drain(self) -> None:
-        stderr = self._process.stderr
-        assert stderr
-        while await stderr.readline():
-            pass
 
 
 class Notebook:

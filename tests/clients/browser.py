@@ -1,0 +1,143 @@
+"""A real Chromium without a window, driven over its DevTools protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import re
+import shutil
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from aiohttp import ClientSession, ClientWebSocketResponse
+
+from tests.clients.children import drain, stop
+
+START_SECONDS = 60.0
+SECONDS = 60.0
+_LISTENING = re.compile(rb"DevTools listening on ws://([^/]+)/")
+_QUIET = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server"),
+    *("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One answer that the page got, WebSocket handshakes included."""
+
+    status: int
+    url: str
+
+
+class Browser:
+    """One page of a browser with a fresh profile, as an async context manager. Skips without Chromium.
+
+    `seen` lists all answers in order.
+    """
+
+    _socket: ClientWebSocketResponse
+
+    def __init__(self, folder: Path) -> None:
+        self.seen: list[Seen] = []
+        self._folder = folder
+        self._numbers = itertools.count()
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            process = await self._start()
+            stack.push_async_callback(stop, process)
+            address = await asyncio.wait_for(_listening(process), START_SECONDS)
+            assert process.stderr
+            _background(stack, drain(process.stderr))
+            client = await stack.enter_async_context(ClientSession())
+            async with client.get(f"http://{address}/json") as response:
+                (page,) = (target for target in await response.json(content_type=None) if target["type"] == "page")
+            self._socket = await client.ws_connect(page["webSocketDebuggerUrl"], max_msg_size=0)
+            stack.push_async_callback(self._socket.close)
+            _background(stack, self._read())
+            for domain in ("Network", "Page", "Runtime"):
+                await self._ask(f"{domain}.enable")
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def keep(self, url: str, name: str, value: str) -> None:
+        """Put a cookie into the browser."""
+        await self._ask("Network.setCookie", url=url, name=name, value=value, httpOnly=True)
+
+    async def open(self, url: str) -> None:
+        """Go to a page, and wait until it is loaded."""
+        await self._ask("Page.navigate", url=url)
+        await self.run("if (document.readyState != 'complete') await new Promise(done => onload = done)")
+
+    async def run(self, script: str) -> Any:
+        """Run the body of an asynchronous JavaScript function in the page, and return what it returns."""
+        told = await self._ask(
+            "Runtime.evaluate", expression=f"(async () => {{{script}}})()", awaitPromise=True, returnByValue=True
+        )
+        assert "exceptionDetails" not in told, told["exceptionDetails"]
+        return told["result"].get("value")
+
+    async def _start(self) -> Process:
+        binary = os.environ.get("CHROMIUM") or shutil.which("chromium")
+        if binary is None:
+            pytest.skip("chromium is missing: apt-get install chromium, or name one in CHROMIUM")
+        arguments = (*_QUIET, "--remote-debugging-port=0", f"--user-data-dir={self._folder / 'profile'}", "about:blank")
+        environment = {**os.environ, "HOME": str(self._folder)}
+        return await asyncio.create_subprocess_exec(
+            binary, *arguments, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, env=environment
+        )
+
+    async def _ask(self, method: str, **parameters: Any) -> Any:
+        number = next(self._numbers)
+        self._waiting[number] = asyncio.get_running_loop().create_future()
+        await self._socket.send_json({"id": number, "method": method, "params": parameters})
+        told = await asyncio.wait_for(self._waiting[number], SECONDS)
+        assert "error" not in told, told
+        return told["result"]
+
+    async def _read(self) -> None:
+        async for message in self._socket:
+            told = json.loads(message.data)
+            if "id" in told:
+                self._waiting.pop(told["id"]).set_result(told)
+            elif note := _NOTES.get(told["method"]):
+                self.seen.append(note(told["params"]))
+
+
+def _answered(event: Any) -> Seen:
+    return Seen(event["response"]["status"], event["response"]["url"])
+
+
+_NOTES: dict[str, Callable[[Any], Seen]] = {
+    "Network.responseReceived": _answered,
+    "Network.webSocketHandshakeResponseReceived": lambda event: Seen(event["response"]["status"], "websocket"),
+}
+
+
+def _background(stack: AsyncExitStack, work: Any) -> None:
+    task = asyncio.create_task(work)
+    stack.callback(task.cancel)
+
+
+async def _listening(process: Process) -> str:
+    """Return where the DevTools are, which Chromium says when it is ready."""
+    said = b""
+    assert process.stderr
+    while (found := _LISTENING.search(said)) is None:
+        line = await process.stderr.readline()
+        assert line, f"Chromium ended: {said.decode()}"
+        said += line
+    return found[1].decode()
