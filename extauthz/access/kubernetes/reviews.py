@@ -27,6 +27,8 @@ from extauthz.review import Attributes, Review
 from extauthz.subject import Subject
 
 FIRST_PAUSE_SECONDS = 0.05
+FAIR_SHARE = 0.5
+"""The part of the deadline that a request must have had before its timeout counts as the API server's failure."""
 _DELEGATE = (
     "kubectl create clusterrolebinding extauthz-auth-delegator --clusterrole=system:auth-delegator"
     " --serviceaccount=NAMESPACE:NAME"
@@ -134,6 +136,8 @@ class KubernetesAuthorizer:
         try:
             return await self._connection.request("POST", wire.PATH, body=body, timeout=left)
         except TimedOut as error:
+            if left < self._timeout * FAIR_SHARE:
+                raise TimeoutError from error  # waiting for a slot took the time, which proves nothing
             raise _unavailable("authorizer_timeout", "the API server did not answer in time") from error
         except Untrusted as error:
             raise _unavailable("authorizer_untrusted", "the API server's certificate is not trusted") from error
