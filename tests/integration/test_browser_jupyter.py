@@ -60,38 +60,46 @@ EDIT = """
 """
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def lab(tmp_path: Path) -> AsyncIterator[JupyterLab]:
-    """A running JupyterLab with a notebook and files."""
-    async with JupyterLab(tmp_path / "jupyter") as running:
-        (running.root / "answer.ipynb").write_text(json.dumps(NOTEBOOK))
-        (running.root / FOLDER).mkdir()
-        for name in NAMES:
-            (running.root / FOLDER / name).write_text("old")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[JupyterLab]:
+    """A running JupyterLab."""
+    async with JupyterLab(tmp_path_factory.mktemp("jupyter")) as running:
         yield running
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def proxy() -> AsyncIterator[OAuth2Proxy]:
     """An oauth2-proxy without sessions."""
     async with OAuth2Proxy() as running:
         yield running
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def mesh_of_browsers(lab: JupyterLab, proxy: OAuth2Proxy, tmp_path: Path) -> AsyncIterator[DemoMesh]:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def mesh_of_browsers(
+    lab: JupyterLab, proxy: OAuth2Proxy, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[DemoMesh]:
     """A mesh with the shipped policy of notebooks that knows sessions; alice and erin have one."""
     settings = {"identity": {"session": {"url": proxy.url, "cookie": COOKIE}}}
     options: dict[str, Any] = {"policies": NOTEBOOKS, "settings": settings, "envoy": {"upstream_port": lab.port}}
-    async with DemoMesh(tmp_path / "mesh", **options) as running:
+    async with DemoMesh(tmp_path_factory.mktemp("mesh"), **options) as running:
         proxy.sessions |= tokens(running.signer)
         yield running
 
 
+def _fill(folder: Path) -> None:
+    (folder / "answer.ipynb").write_text(json.dumps(NOTEBOOK))
+    (folder / FOLDER).mkdir(exist_ok=True)
+    for name in NAMES:
+        (folder / FOLDER / name).write_text("old")
+
+
 @pytest.mark.parametrize("mode", ["grpc", "http"])
-async def test_jupyterlab_works_in_a_browser(mesh_of_browsers: DemoMesh, tmp_path: Path, mode: str) -> None:
+async def test_jupyterlab_works_in_a_browser(
+    lab: JupyterLab, mesh_of_browsers: DemoMesh, tmp_path: Path, mode: str
+) -> None:
     """The page loads, a notebook runs, files of any name are changed, and not one request is refused."""
     url = mesh_of_browsers.urls[mode]
+    _fill(lab.root)
     async with Browser(tmp_path / "chromium") as browser:
         await browser.keep(url, COOKIE, "alice")
         await browser.open(f"{url}{BASE}/lab")
