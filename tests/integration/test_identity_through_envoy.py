@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -23,6 +24,24 @@ from tests.oauth2proxy import COOKIE, OAuth2Proxy
 RUNS = "/pipeline/apis/v2beta1/runs?namespace=team-a"
 ALICE = "alice@example.com"
 NAVIGATION = {"accept": "text/html", "sec-fetch-mode": "navigate"}
+
+
+POLICY = """
+apiVersion: extauthz.dev/v1
+kind: Policy
+rules:
+  - name: runs
+    match: {path: /pipeline/apis/v2beta1/runs, methods: [GET]}
+    access: [{verb: list, group: pipelines.kubeflow.org, resource: runs, namespace: query:namespace}]
+"""
+
+
+@pytest.fixture(name="new_mesh")
+def _new_mesh(tmp_path: Path) -> MeshFactory:
+    """Make a mesh with one rule, so that identity alone is at stake."""
+    file = tmp_path / "policy.yaml"
+    file.write_text(POLICY)
+    return lambda **options: DemoMesh(tmp_path / "state", policies=file, **options)
 
 
 def settings(issuer: str, audience: str, keys: dict[str, Any], **identity: Any) -> dict[str, Any]:
