@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from aiohttp import ClientSession
 from extauthz.access.authority import Cluster
 from extauthz.demo.mesh import DemoMesh
 from extauthz.demo.scenario import verify
+from extauthz.errors import ConfigurationError
 from extauthz.review import ResourceAttributes
 from extauthz.subject import Subject
 from tests.apiserver import Double, answer
@@ -115,3 +117,12 @@ async def test_ready_once_the_first_review_is_answered(
                     assert response.status == 200
                     warnings = (await response.json())["warnings"]
                 assert any("grant extauthz list and watch of rolebindings" in warning for warning in warnings)
+
+
+async def test_a_missing_kubeconfig_ends_the_start_with_a_sentence(tmp_path: Path, new_mesh: MeshFactory) -> None:
+    """A service that cannot know its cluster does not come up, names the file, and leaves nothing running."""
+    running = asyncio.all_tasks()
+    with pytest.raises(ConfigurationError, match=r"gone.*kubeconfig cannot be used"):
+        async with new_mesh(settings=settings(tmp_path / "gone")):
+            pytest.fail("it came up")
+    assert asyncio.all_tasks() == running
