@@ -76,7 +76,7 @@ class Http1Connection(PeerProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
         if self._task is not None:
-            self._task.cancel()
+            self.loop.call_soon(self._task.cancel)  # not before it has begun to await
 
     def data_received(self, data: bytes) -> None:
         if self.closing:

@@ -41,4 +41,5 @@ class Stream:
     def cancel(self) -> None:
         """Stop working on the answer."""
         if self.task is not None:
-            self.task.cancel()
+            # Not before it has begun: what it was to await would never be awaited.
+            self.task.get_loop().call_soon(self.task.cancel)

@@ -114,8 +114,9 @@ class Streams:
         self.open.clear()
 
     def _begin(self, stream_id: int, section: bytes, *, end: bool) -> None:
-        if stream_id != self.last_id + 2 and self.last_id:
-            self._gaps = [*self._gaps[-MAX_GAPS:], range(self.last_id + 2, stream_id, 2)]
+        expected = self.last_id + 2 if self.last_id else 1
+        if stream_id != expected:
+            self._gaps = [*self._gaps[-MAX_GAPS:], range(expected, stream_id, 2)]
         self.last_id = stream_id
         try:
             head, route = self.decoder.request(section)
