@@ -13,14 +13,13 @@ from aiohttp import ClientSession, ClientWebSocketResponse
 from yarl import URL
 
 from extauthz.demo import HOST
-from extauthz.demo.mesh import shipped_policies
 from tests.clients.children import drain, stop
 from tests.clients.environments import python
 
 BASE = "/notebook/team-a/nb"
 """What the notebook controller sets as NB_PREFIX."""
-NOTEBOOKS = shipped_policies() / "notebooks.yaml"
-"""The shipped policy of notebooks, which asks nobody for namespaces."""
+LOOKUPS = {"kfp": {"url": f"http://{HOST}:1"}}
+"""The settings' lookups: the shipped policy needs some, but for notebooks nobody is ever asked."""
 START_SECONDS = 60.0
 KERNEL_SECONDS = 60.0
 _RUNNING = re.compile(rb"running at:[\s\S]*?http://[^/]+:(\d+)/")

@@ -14,7 +14,7 @@ import pytest_asyncio
 from extauthz.demo.mesh import DemoMesh
 from extauthz.demo.scenario import tokens
 from tests.clients.browser import Browser
-from tests.clients.jupyter import BASE, NOTEBOOKS, JupyterLab
+from tests.clients.jupyter import BASE, LOOKUPS, JupyterLab
 from tests.oauth2proxy import COOKIE, OAuth2Proxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -78,10 +78,10 @@ async def proxy() -> AsyncIterator[OAuth2Proxy]:
 async def mesh_of_browsers(
     lab: JupyterLab, proxy: OAuth2Proxy, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[DemoMesh]:
-    """A mesh with the shipped policy of notebooks that knows sessions; alice and erin have one."""
-    settings = {"identity": {"session": {"url": proxy.url, "cookie": COOKIE}}}
-    options: dict[str, Any] = {"policies": NOTEBOOKS, "settings": settings, "envoy": {"upstream_port": lab.port}}
-    async with DemoMesh(tmp_path_factory.mktemp("mesh"), **options) as running:
+    """A mesh with the shipped policy that knows sessions; alice and erin have one."""
+    folder, envoy = tmp_path_factory.mktemp("mesh"), {"upstream_port": lab.port}
+    settings = {"identity": {"session": {"url": proxy.url, "cookie": COOKIE}}, "lookups": LOOKUPS}
+    async with DemoMesh(folder, settings=settings, envoy=envoy) as running:
         proxy.sessions |= tokens(running.signer)
         yield running
 

@@ -11,7 +11,7 @@ from aiohttp import ClientSession, WSServerHandshakeError
 
 from extauthz.demo.mesh import DemoMesh
 from extauthz.demo.scenario import tokens
-from tests.clients.jupyter import NOTEBOOKS, JupyterLab, Notebook
+from tests.clients.jupyter import LOOKUPS, JupyterLab, Notebook
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -40,9 +40,9 @@ async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Jupyter
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def jupyter_mesh(lab: JupyterLab, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DemoMesh]:
-    """A mesh with the shipped policy of notebooks, and JupyterLab behind it."""
+    """A mesh with the shipped policy, and JupyterLab behind it."""
     folder, envoy = tmp_path_factory.mktemp("mesh"), {"upstream_port": lab.port}
-    async with DemoMesh(folder, policies=NOTEBOOKS, envoy=envoy) as running:
+    async with DemoMesh(folder, settings={"lookups": LOOKUPS}, envoy=envoy) as running:
         yield running
 
 
