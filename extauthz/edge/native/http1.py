@@ -16,8 +16,8 @@ from extauthz.edge.native.peer import PeerProtocol
 from extauthz.edge.native.requests import Asked, BadRequest, Http1Limits, RequestReader
 from extauthz.edge.native.server import Connections
 
-FLUSH_ANSWERS = 256
-"""After so many answers the transport is asked to take them, and may say that it is full."""
+FLUSH_BYTES = 128 * 1024
+"""So much is handed to the transport at once; it may say then that it is full."""
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE = b"connection: close\r\n\r\n"
@@ -66,6 +66,7 @@ class Http1Connection(PeerProtocol):
         self._limits = limits
         self._reader = RequestReader(limits, max_body_bytes)
         self._out: list[bytes] = []
+        self._out_bytes = 0
         self._task: asyncio.Task[None] | None = None
         self._refused: int | None = None
         self._draining = connections.draining
@@ -127,12 +128,14 @@ class Http1Connection(PeerProtocol):
     def _write(self, asked: Asked, answer: Response) -> None:
         last = asked.last or (self._draining and not self._reader.ready and not self._reader.within)
         bodiless = asked.method == "HEAD"
-        self._out.append(answer.written(last=last, bodiless=bodiless) if last or bodiless else answer.whole)
+        content = answer.written(last=last, bodiless=bodiless) if last or bodiless else answer.whole
+        self._out.append(content)
+        self._out_bytes += len(content)
         if last:
             self._reader.ready.clear()
             self._reader.ended = True
             self._refused = None
-        if len(self._out) >= FLUSH_ANSWERS:
+        if self._out_bytes >= FLUSH_BYTES:
             self._flush()
 
     async def _later(self, asked: Asked, answer: Awaitable[Response]) -> None:
@@ -167,4 +170,5 @@ class Http1Connection(PeerProtocol):
         if self._out:
             content = b"".join(self._out)
             self._out.clear()
+            self._out_bytes = 0
             self.transport.write(content)

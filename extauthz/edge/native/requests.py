@@ -43,7 +43,7 @@ class BadRequest(Exception):
 
 @dataclass(slots=True)
 class Asked:
-    """A request: the raw target; names in lower case, values of one name joined by commas; the body as far as wanted."""
+    """A request: the raw target; names in lower case, values of one name joined by commas; body as far as wanted."""
 
     method: str
     target: str

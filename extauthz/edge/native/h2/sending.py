@@ -11,8 +11,8 @@ from extauthz.edge.native.h2.frames import MAX_WINDOW, ConnectionFault, ErrorCod
 from extauthz.edge.native.h2.message import Response
 from extauthz.edge.native.h2.stream import Stream
 
-FLUSH_PIECES = 256
-"""After so many pieces the transport is asked to take them, and may say that it is full."""
+FLUSH_BYTES = 128 * 1024
+"""So much is handed to the transport at once; it may say then that it is full."""
 
 
 class Sender:
@@ -22,6 +22,7 @@ class Sender:
         self._transport = transport
         self._left = left
         self._out: list[bytes] = []
+        self._out_bytes = 0
         self._window = frames.DEFAULT_WINDOW
         self._stream_window = frames.DEFAULT_WINDOW
         self._table_bytes = frames.DEFAULT_TABLE_BYTES
@@ -31,7 +32,8 @@ class Sender:
     def write(self, content: bytes) -> None:
         """Send whole frames, with the next flush."""
         self._out.append(content)
-        if len(self._out) >= FLUSH_PIECES:
+        self._out_bytes += len(content)
+        if self._out_bytes >= FLUSH_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -39,6 +41,7 @@ class Sender:
         if self._out:
             content = b"".join(self._out)
             self._out.clear()
+            self._out_bytes = 0
             self._transport.write(content)
 
     def respond(self, stream: Stream, response: Response) -> bool:

@@ -149,7 +149,8 @@ class Peer:
             frame = await self.frame()
             if isinstance(frame, frames.HeadersFrame):
                 section = dict(self.decoder.decode(frame.data))
-                status = status or section.get(":status", "")
+                if frame.stream_id == stream:
+                    status = status or section.get(":status", "")
             elif isinstance(frame, frames.DataFrame) and frame.stream_id == stream:
                 body += frame.data
             if frame.stream_id == stream and "END_STREAM" in frame.flags:
