@@ -35,6 +35,7 @@ class Reason(StrEnum):
     DENIED_BY_RULE = "denied_by_rule"
     NO_RULE = "no_rule"
     NO_CREDENTIAL = "no_credential"
+    DEADLINE = "deadline_exceeded"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -50,7 +51,8 @@ class RuleRef:
         return f"{self.name} ({self.file}:{self.line})"
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen only because that would cost two microseconds a check.
+@dataclass(slots=True)
 class Decision:
     """The answer to one request.
 

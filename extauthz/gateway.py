@@ -64,7 +64,9 @@ class Gateway:
         authorizer: Authorizer,
         response: ResponseSettings,
         lookup: NamespaceLookup | None = None,
+        deadline_seconds: float = 1.8,
     ) -> None:
+        self.deadline_seconds = deadline_seconds
         self.lookup = lookup
         self.policy = policy
         self.authenticator = authenticator
@@ -113,20 +115,22 @@ class _Flow:
             return self._failed(Unavailable(Reason.INTERNAL_ERROR, "The request could not be checked."))
 
     async def finish(self, missed: Missed) -> Decision:
-        """Await what is missing, then go on, until there is a decision."""
-        while True:
-            try:
-                answers = await asyncio.gather(*missed.values())
-            except ExtauthzError as error:
-                return self._failed(error)
-            except Exception:
-                _logger.exception("a decision failed; the request is refused")
-                return self._failed(Unavailable(Reason.INTERNAL_ERROR, "The request could not be checked."))
-            self.answers.update(zip(missed, answers, strict=True))
-            step = self.step()
-            if isinstance(step, Decision):
+        """Await what is missing, then go on, until there is a decision or no time is left."""
+        try:
+            async with asyncio.timeout(self.gateway.deadline_seconds):
+                step: Decision | Missed = missed
+                while not isinstance(step, Decision):
+                    answers = await asyncio.gather(*step.values())
+                    self.answers.update(zip(step, answers, strict=True))
+                    step = self.step()
                 return step
-            missed = step
+        except ExtauthzError as error:
+            return self._failed(error)
+        except TimeoutError:
+            return self._failed(Unavailable(Reason.DEADLINE, "The request could not be checked in time."))
+        except Exception:
+            _logger.exception("a decision failed; the request is refused")
+            return self._failed(Unavailable(Reason.INTERNAL_ERROR, "The request could not be checked."))
 
     def look_up(self, kind: str, identifier: str) -> Found | None:
         """Return what is known of an object. Raises Waiting where that must be awaited first, Unavailable."""

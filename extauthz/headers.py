@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from extauthz.errors import Unavailable
 from extauthz.request import header_spellings
 from extauthz.settings import ResponseSettings
 from extauthz.subject import Subject
 
 MAX_GROUPS_HEADER_BYTES = 8192
+
+Headers = tuple[tuple[str, str], ...]
 
 
 class IdentityHeaders:
@@ -21,17 +25,21 @@ class IdentityHeaders:
         twins = [twin for name in names for twin in header_spellings(name)[1:]]
         self._always = (*response.remove_headers, *twins)
         self._everything = (*own, *self._always)
+        self._known = lru_cache(maxsize=4096)(self._told)
 
-    def of(self, subject: Subject | None) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    def of(self, subject: Subject | None) -> tuple[Headers, tuple[str, ...]]:
         """Return the headers to set and those to remove. Raises Unavailable for a user that no header can carry."""
         if subject is None:
             return (), self._everything
-        if not _fits_header(subject.user):
+        return self._known(subject.user, subject.groups, subject.credential)
+
+    def _told(self, user: str, all_groups: tuple[str, ...], credential: Headers) -> tuple[Headers, tuple[str, ...]]:
+        if not _fits_header(user):
             raise Unavailable("user_not_a_header", "The user name cannot be told to the upstream.")
-        told = ((self._user, subject.user), *(pair for pair in subject.credential if pair[0] not in self._everything))
+        told = ((self._user, user), *(pair for pair in credential if pair[0] not in self._everything))
         if self._groups is None:
             return told, self._always
-        groups = ",".join(group for group in subject.groups if _fits_list(group))
+        groups = ",".join(group for group in all_groups if _fits_list(group))
         if not groups or len(groups) > MAX_GROUPS_HEADER_BYTES:
             return told, (self._groups, *self._always)
         return (*told, (self._groups, groups)), self._always

@@ -12,13 +12,15 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from extauthz.errors import Refused
 
 MAX_TARGET_BYTES = 16384
+MAX_KNOWN_TARGET_BYTES = 1024
 MAX_SEGMENTS = 256
 MAX_PARAMETERS = 256
 
@@ -115,26 +117,39 @@ EMPTY_BODY = Body()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Request:
-    """One HTTP request as the upstream will see it.
+class Target:
+    """A request target, read: what it says, and in which ways it is ambiguous."""
 
-    `path` is the raw path without the query; `segments` are its raw parts after the first
-    slash, so `/a/b/` has the segments `a`, `b` and an empty last one. `parameters` are the
-    decoded query parameters. `headers` have lower-case names; Envoy joins duplicates with a
-    comma. `peer` is the mTLS principal of the caller, or empty. `faults` pairs each fault
-    with the index of its segment, or WHOLE_REQUEST.
-    """
-
-    method: str
     path: str
     segments: tuple[str, ...]
     parameters: Mapping[str, str]
+    unreadable_parameters: frozenset[str]
+    faults: tuple[tuple[Fault, int], ...]
+
+
+# Not frozen only because that would cost two microseconds a check.
+@dataclass(slots=True, eq=False)
+class Request:
+    """One HTTP request as the upstream will see it.
+
+    `target` is the raw path and query, `path` the raw path alone; `segments` are its raw
+    parts after the first slash, so `/a/b/` has the segments `a`, `b` and an empty last one.
+    `parameters` are the decoded query parameters. `headers` have lower-case names; Envoy
+    joins duplicates with a comma. `peer` is the mTLS principal of the caller, or empty.
+    `faults` pairs each fault with the index of its segment, or WHOLE_REQUEST.
+    """
+
+    method: str
+    target: str
+    path: str
+    segments: tuple[str, ...]
+    parameters: Mapping[str, str]
+    unreadable_parameters: frozenset[str]
     headers: Mapping[str, str]
-    host: str = ""
-    body: Body = EMPTY_BODY
-    peer: str = ""
-    faults: tuple[tuple[Fault, int], ...] = ()
-    unreadable_parameters: frozenset[str] = field(default_factory=frozenset)
+    host: str
+    body: Body
+    peer: str
+    faults: tuple[tuple[Fault, int], ...]
 
     def parameter(self, name: str) -> str | None:
         """Return a query parameter, in the spelling given or in its camelCase twin.
@@ -164,10 +179,25 @@ def read(
 
     Never raises; what cannot be read in one way only is told in `Request.faults`.
     """
+    read = _known_target(target) if len(target) <= MAX_KNOWN_TARGET_BYTES else _read_target(target)
+    return Request(
+        method,
+        target,
+        read.path,
+        read.segments,
+        read.parameters,
+        read.unreadable_parameters,
+        headers,
+        host,
+        body,
+        peer,
+        _envelope_faults(method, target, headers) + read.faults,
+    )
+
+
+def _read_target(target: str) -> Target:
     path, mark, query = target.partition("?")
     faults: list[tuple[Fault, int]] = []
-    if method not in METHODS:
-        faults.append((Fault.METHOD, WHOLE_REQUEST))
     if len(target) > MAX_TARGET_BYTES:
         faults.append((Fault.TARGET_TOO_LONG, WHOLE_REQUEST))
         path, mark, query = "/", "", ""
@@ -176,20 +206,12 @@ def read(
     segments = tuple(path.split("/")[1:]) if path.startswith("/") else ()
     if len(segments) > MAX_SEGMENTS:
         faults.append((Fault.TARGET_TOO_LONG, WHOLE_REQUEST))
-    faults += _header_faults(method, target, headers)
     parameters, repeated = (_parameters(query, faults)) if mark and query else (_NO_PARAMETERS, _NONE)
-    return Request(
-        method=method,
-        path=path,
-        segments=segments,
-        parameters=parameters,
-        headers=headers,
-        host=host,
-        body=body,
-        peer=peer,
-        faults=tuple(faults),
-        unreadable_parameters=repeated,
-    )
+    return Target(path, segments, parameters, repeated, tuple(faults))
+
+
+# Browsers and SDKs poll the same targets; the bound keeps the memory of hostile ones small.
+_known_target = lru_cache(maxsize=4096)(_read_target)
 
 
 _NO_PARAMETERS: Mapping[str, str] = {}
@@ -224,14 +246,18 @@ def snake_case(name: str) -> str:
     return _CAMEL.sub(r"_\1", name).lower() if name[:1].islower() and not name.islower() else name
 
 
-def _header_faults(method: str, target: str, headers: Mapping[str, str]) -> Iterator[tuple[Fault, int]]:
+def _envelope_faults(method: str, target: str, headers: Mapping[str, str]) -> tuple[tuple[Fault, int], ...]:
+    """Return what is wrong beside the target: the method, and headers that change what it or the target mean."""
+    found = []
+    if method not in METHODS:
+        found.append(Fault.METHOD)
     if not _OVERRIDES.isdisjoint(headers):
-        yield Fault.METHOD_OVERRIDE, WHOLE_REQUEST
+        found.append(Fault.METHOD_OVERRIDE)
     if headers.get(":path", target) != target or headers.get(":method", method) != method:
-        yield Fault.TARGET_MISMATCH, WHOLE_REQUEST
-    content_type = headers.get("content-type")
-    if content_type is not None and method not in _BODILESS and "x-www-form-urlencoded" in content_type.lower():
-        yield Fault.FORM_BODY, WHOLE_REQUEST
+        found.append(Fault.TARGET_MISMATCH)
+    if method not in _BODILESS and "x-www-form-urlencoded" in headers.get("content-type", "").lower():
+        found.append(Fault.FORM_BODY)
+    return tuple((fault, WHOLE_REQUEST) for fault in found) if found else ()
 
 
 def _path_faults(path: str) -> Iterator[tuple[Fault, int]]:

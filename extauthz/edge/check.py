@@ -50,7 +50,8 @@ def request_of(check: external_auth_pb2.CheckRequest, *, max_body_bytes: int) ->
 
 def _headers(http: external_auth_pb2.AttributeContext.HttpRequest) -> Mapping[str, str]:
     if not http.header_map.headers:
-        return dict(http.headers)
+        headers = http.headers
+        return {name: headers[name] for name in headers}
     # encode_raw_headers: duplicates stand apart here; join them as Envoy does in `headers`.
     joined: dict[str, str] = {}
     for header in http.header_map.headers:

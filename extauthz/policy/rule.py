@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from extauthz.decision import RuleRef
@@ -12,11 +13,14 @@ from extauthz.found import Found
 from extauthz.policy.check import Asked, Bound, NonResource, Resource
 from extauthz.policy.sources import LookUp, Reading, Waiting
 from extauthz.policy.template import Template
-from extauthz.request import TOLERABLE, WHOLE_REQUEST, Fault, Request
+from extauthz.request import MAX_KNOWN_TARGET_BYTES, TOLERABLE, WHOLE_REQUEST, Fault, Request
 from extauthz.subject import Subject
 
 PATH_TOLERABLE = TOLERABLE - {Fault.QUERY_DUPLICATE, Fault.QUERY_SPELLING, Fault.QUERY_SEMICOLON, Fault.FORM_BODY}
 """The faults that stand in a segment of the path."""
+
+MAX_KNOWN = 1024
+"""How many targets a rule remembers what they ask for."""
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -91,6 +95,17 @@ class Rule:
     shadow: bool = False
     user_only: bool = False
     withheld: Withheld | None = None
+    _known: dict[str, tuple[Asked, ...]] = field(default_factory=dict, repr=False)
+
+    @property
+    def rests_on_target(self) -> bool:
+        """Whether what the rule asks for depends on nothing but path and query."""
+        return all(bound.source.rests_on_target for bound in self._bounds())
+
+    def _bounds(self) -> Iterator[Bound]:
+        yield from self.forbidden
+        yield from (requirement.bound for requirement in self.required)
+        yield from (bound for check in self.checks for _, bound in check.bounds())
 
     @property
     def tolerates_paths(self) -> bool:
@@ -109,8 +124,20 @@ class Rule:
     def asked(self, request: Request, subject: Subject | None, lookup: LookUp = _nobody) -> tuple[Asked, ...]:
         """Read which rights are needed, after what must and must not be there. Raises Refused, Unavailable, Waiting.
 
-        Waiting comes only after every check was read, so that all lookups are under way.
+        Waiting comes only after every check was read, so that all lookups are under way. What
+        rests on path and query alone is read once for each target, refusals apart.
         """
+        known = self._known.get(request.target)
+        if known is not None:
+            return known
+        asked = self._read(request, subject, lookup)
+        if self.rests_on_target and len(request.target) <= MAX_KNOWN_TARGET_BYTES:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[request.target] = asked
+        return asked
+
+    def _read(self, request: Request, subject: Subject | None, lookup: LookUp) -> tuple[Asked, ...]:
         reading = Reading(request, subject, self.template, lookup)
         for bound in self.forbidden:
             if bound.source.read(reading) is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 from urllib.parse import unquote
 
 from extauthz.errors import Refused
@@ -58,6 +58,10 @@ class Reading:
 class Source(Protocol):
     """Reads one value from a request."""
 
+    @property
+    def rests_on_target(self) -> bool:
+        """Whether the value depends on nothing but path and query."""
+
     def read(self, reading: Reading) -> str | None:
         """Return the value, or None where it is absent or empty. Raises Refused."""
 
@@ -65,6 +69,8 @@ class Source(Protocol):
 @dataclass(frozen=True, slots=True)
 class Literal:
     """A fixed value."""
+
+    rests_on_target: ClassVar[bool] = True
 
     value: str
 
@@ -75,6 +81,8 @@ class Literal:
 @dataclass(frozen=True, slots=True)
 class PathVariable:
     """A variable of the path template, decoded once."""
+
+    rests_on_target: ClassVar[bool] = True
 
     start: int
     suffix: str
@@ -91,6 +99,8 @@ class PathVariable:
 class HostLabel:
     """A label of the host that the rule's host pattern names."""
 
+    rests_on_target: ClassVar[bool] = False
+
     pattern: HostPattern
     index: int
 
@@ -105,6 +115,8 @@ class QueryParameter:
     Other spellings that some server takes for the same parameter are refused: `namespace[]`
     (Express, grpc-gateway) and, in the name of a nested field, one part each way.
     """
+
+    rests_on_target: ClassVar[bool] = True
 
     name: str
     conditions: tuple[Condition, ...] = ()
@@ -130,6 +142,8 @@ class QueryParameter:
 class Header:
     """A request header. Two values, or bytes that Envoy could not show, are refused."""
 
+    rests_on_target: ClassVar[bool] = False
+
     name: str
 
     def read(self, reading: Reading) -> str | None:
@@ -146,6 +160,8 @@ class Header:
 class Claim:
     """A claim of the verified token. Claims that are not text count as a refusal."""
 
+    rests_on_target: ClassVar[bool] = False
+
     name: str
 
     def read(self, reading: Reading) -> str | None:
@@ -161,6 +177,8 @@ class BodyPointer:
 
     Where it leads through the elements of a list, all of them must say the same.
     """
+
+    rests_on_target: ClassVar[bool] = False
 
     text: str
     steps: tuple[Step, ...]
@@ -185,6 +203,11 @@ class KeyOwner:
     inner: Source
     owner: Callable[[str], str | None]
 
+    @property
+    def rests_on_target(self) -> bool:
+        """A key tells its owner by itself."""
+        return self.inner.rests_on_target
+
     def read(self, reading: Reading) -> str | None:
         key = self.inner.read(reading)
         if key is None:
@@ -201,6 +224,8 @@ class LookedUp:
 
     Empty where the object is shared by all, or has no known name.
     """
+
+    rests_on_target: ClassVar[bool] = False
 
     kind: str
     named: bool

@@ -255,6 +255,16 @@ async def test_answers_that_must_be_awaited_are_asked_for_once(tmp_path: Path) -
     assert slow.authenticated == 1
 
 
+async def test_a_decision_that_takes_too_long_is_refused_in_time() -> None:
+    """One deadline covers keys, lookups and reviews together, so that Envoy never has to give up on us."""
+    built = gateway(authorizer=Slow())
+    built.deadline_seconds = 0
+    answer = built.decide(request("GET", RUNS))
+    assert not isinstance(answer, Decision)
+    decision = await answer
+    assert (decision.outcome, decision.status, decision.reason) == (Outcome.ERROR, 503, Reason.DEADLINE)
+
+
 async def test_a_policy_replaced_while_a_check_waits_does_not_change_it(tmp_path: Path) -> None:
     """Each request sees one policy from start to end."""
     slow = Slow()

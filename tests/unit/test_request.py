@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from extauthz.errors import Refused
 from extauthz.request import (
+    MAX_KNOWN_TARGET_BYTES,
     MAX_PARAMETERS,
     MAX_SEGMENTS,
     MAX_TARGET_BYTES,
@@ -307,3 +308,20 @@ def test_a_path_without_faults_decodes_to_itself(parts: list[str]) -> None:
         assert not {".", ".."} & set(decoded.split("/"))
         assert "\\" not in decoded
         assert unquote(decoded) == decoded or "%" not in unquote(decoded)
+
+
+def test_a_target_is_read_once_and_still_judged_with_its_own_headers() -> None:
+    """What is remembered is the target alone: method and headers are looked at each time."""
+    first = read(method="GET", target="/a?x=1", headers={})
+    again = read(method="TRACE", target="/a?x=1", headers={"x-http-method": "PUT"})
+    assert first.faults == ()
+    assert {fault for fault, _ in again.faults} == {Fault.METHOD, Fault.METHOD_OVERRIDE}
+    assert again.parameters is first.parameters
+
+
+def test_a_long_target_is_not_remembered() -> None:
+    """The memory that hostile targets can take is bounded."""
+    long = "/" + "a" * MAX_KNOWN_TARGET_BYTES
+    assert (
+        read(method="GET", target=long, headers={}).segments is not read(method="GET", target=long, headers={}).segments
+    )
