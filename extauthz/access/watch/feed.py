@@ -91,7 +91,7 @@ class Feed:
 
     async def is_ahead(self) -> bool:
         """Tell whether our version is newer than the server's: it was restored from a backup. Raises Unavailable."""
-        page = await self._page({"limit": "1"})
+        page = await self._page({"limit": "1"}, seconds=OPEN_SECONDS)
         with self._readable():
             return int(page["metadata"]["resourceVersion"]) < int(self.version)
 
@@ -103,9 +103,9 @@ class Feed:
             self.version = metadata["resourceVersion"]
         return ends_list
 
-    async def _page(self, params: Mapping[str, str]) -> dict[str, Any]:
+    async def _page(self, params: Mapping[str, str], *, seconds: float = LIST_SECONDS) -> dict[str, Any]:
         answer = await self._connection.request(
-            "GET", self._resource.path, params=params, timeout=LIST_SECONDS, max_bytes=LIST_BYTES
+            "GET", self._resource.path, params=params, timeout=seconds, max_bytes=LIST_BYTES
         )
         if answer.status != 200:
             raise Rejected(answer)

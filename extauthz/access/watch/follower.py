@@ -6,7 +6,9 @@ at once, and is down only when that takes longer than the settling time.
 
 A silently dead connection is noticed when `rotateSeconds` are over and the server has not
 ended the watch. An API server restored from a backup keeps a watch of a newer version
-silent for ever, so after a watch that heard nothing the versions are compared.
+silent for ever, so before each resume the versions are compared. What cannot be told is a
+restored server that has counted past our version before we come back; it is seen at the
+next change of the objects concerned, and no answer outlives its TTL until then.
 """
 
 from __future__ import annotations
@@ -98,22 +100,22 @@ class Follower:
             self._cancel_timer()
 
     async def _follow(self) -> None:
-        """Watch until the server ends the watch in good order, listing first where need be."""
+        """Watch until the server ends the watch in good order; first list, or make sure that it can be resumed."""
         loop, seconds = asyncio.get_running_loop(), self._settings.rotate_seconds
-        if not self._feed.version and not self._streaming_lists:
+        if self._feed.version:
+            if await self._feed.is_ahead():
+                raise Expired("watch_ahead", "the API server is older than the last seen version")
+        elif not self._streaming_lists:
             self._list()
             await self._feed.list_pages()
-        began, heard = loop.time(), False
+        began = loop.time()
         async with self._feed.watch(max(1, round(_jitter(0.75) * seconds))) as lines:
             self._connected()
             async for line in lines:
-                heard = True
                 self._take(line)
         if not self._feed.version or loop.time() - began < self._settings.backoff_seconds:
             raise Unavailable("watch_ended", "the API server ended the watch too early")
         self._after(self._settling_seconds, State.DOWN, "the watch ended and could not be resumed yet")
-        if not heard and await self._feed.is_ahead():
-            raise Expired("watch_ahead", "the API server is older than the last seen version")
 
     def _list(self) -> None:
         self._counts.lists += 1

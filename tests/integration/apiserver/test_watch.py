@@ -254,14 +254,17 @@ async def test_an_end_that_cannot_be_resumed_is_a_gap(double: Double, start: Sta
         assert "could not be resumed" in watch.problems()[0]
 
 
+@pytest.mark.parametrize("settings", [ROTATING, BRISK], ids=["ended in good order", "broken"])
 async def test_a_server_restored_from_a_backup_is_noticed(
-    double: Double, start: Start, generations: Generations
+    double: Double, start: Start, generations: Generations, settings: WatchSettings
 ) -> None:
-    """A server older than what we have seen would keep a resumed watch silent for ever."""
+    """A server older than what we have seen would keep a resumed watch silent for ever, however the last one ended."""
     older = {"kind": "RoleBindingList", "metadata": {"resourceVersion": "1"}, "items": []}
-    watch = await start(ROTATING)
+    watch = await start(settings)
     seen = sees(generations)
     with double.fault("rolebindings?limit=1", answer(200, older), times=1):
+        if settings is BRISK:
+            double.objects.drop_watches()
         await watch.wait_until(lambda: watch.counts.lists == len(RESOURCES) + 1)
     await watch.wait_until(lambda: generations.watched)
     assert seen()
@@ -281,7 +284,7 @@ async def test_a_silently_dead_connection_is_noticed(
 
     monkeypatch.setattr(feed, "GRACE_SECONDS", 0.1)
     watch = await start(ROTATING)
-    with double.fault("/rolebindings", silent):
+    with double.fault("/rolebindings?watch=1", silent):
         await watch.wait_until(in_state(watch, State.DOWN))
     assert not generations.watched
     assert watch.problems() == ["RBAC watch of rolebindings is down: the API server did not answer in time"]

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,9 @@ ANN, BOB = Subject.authenticated("ann"), Subject.authenticated("bob")
 LIST_PODS = ResourceAttributes("list", resource="pods", namespace="team-a")
 EDITOR = role("editor", rule(["list"], ["pods"]))
 GRANT = binding("grant", "editor", user("ann"), namespace="team-a")
+BRISK = settings.KubernetesAuthorizer(
+    timeout_seconds=30, watch=WatchSettings(backoff_seconds=0.01, max_backoff_seconds=0.1)
+)
 REVIEWS = "subjectaccessreviews"
 
 
@@ -36,12 +40,9 @@ def _probes_in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def started(kubeconfig: Path) -> AsyncIterator[Cluster]:
+async def started(kubeconfig: Path, **limits: Any) -> AsyncIterator[Cluster]:
     """A cluster that is started, and stopped in the end."""
-    limits = settings.KubernetesAuthorizer(
-        timeout_seconds=30, watch=WatchSettings(backoff_seconds=0.01, max_backoff_seconds=0.1)
-    )
-    cluster = Cluster(limits, kubeconfig=kubeconfig)
+    cluster = Cluster(BRISK.model_copy(update=limits), kubeconfig=kubeconfig)
     await cluster.start()
     try:
         yield cluster
@@ -140,6 +141,30 @@ async def test_an_api_server_that_comes_up_later_is_found(tmp_path: Path) -> Non
             await asyncio.gather(cluster.answered.wait(), synced(cluster))
             assert await may(cluster)
             assert (cluster.blockers(), cluster.warnings()) == ([], [])
+
+
+async def test_a_cluster_restored_from_a_backup_ends_what_was_granted_after_it(tmp_path: Path) -> None:
+    """An API server that comes back with older versions is listed anew; a resumed watch would be silent for ever."""
+    async with Double.running(tmp_path, tls=False) as server:
+        for manifest in (*delegate(), EDITOR, GRANT):
+            server.write(manifest)
+        port = int(server.url.rpartition(":")[2])
+        cluster = Cluster(BRISK, kubeconfig=server.kubeconfig())
+        await cluster.start()
+        await asyncio.gather(cluster.answered.wait(), synced(cluster))
+        assert await may(cluster)
+    await cluster.watch.wait_until(lambda: set(cluster.watch.states.values()) == {"down"})
+    async with Double.running(tmp_path, tls=False, port=port) as restored:
+        for manifest in (*delegate(), EDITOR):
+            restored.write(manifest)
+        lists = cluster.watch.counts.lists
+        await synced(cluster)
+        assert cluster.watch.counts.lists == lists + len(cluster.watch.states)
+        assert not await may(cluster)
+        restored.write(GRANT)
+        await cluster.watch.wait_until(lambda: cluster.cached.review(ANN, LIST_PODS).__class__ is not Review)
+        assert await may(cluster)
+        await cluster.stop()
 
 
 async def test_missing_rights_block_and_the_warning_says_the_cure(double: Double) -> None:
