@@ -110,29 +110,29 @@ class Http2Application:
     """Checks over HTTP/2."""
 
     def __init__(self, gateway: Gateway, prefix: str, max_body_bytes: int) -> None:
-        self.max_body_bytes = max_body_bytes
-        self.checks: Answering[Asked, http2.Response] = Answering(
-            gateway, read=Checks(prefix, max_body_bytes).read, render=_http2_response
-        )
+        self._max_body_bytes = max_body_bytes
+        read_ = Checks(prefix, max_body_bytes).read
+        self._checks = Answering(gateway, read=read_, render=_http2_response)
+        self._bodiless = Answering(gateway, read=read_, render=_http2_head)
 
     def route(self, head: Head) -> Http2Check:
         """Return the check that a request is."""
-        return Http2Check(self, head)
+        return Http2Check(head, self._bodiless if head.method == "HEAD" else self._checks, self._max_body_bytes)
 
 
 class Http2Check:
     """One check."""
 
-    __slots__ = ("_application", "_head", "max_body")
+    __slots__ = ("_checks", "_head", "max_body")
 
-    def __init__(self, application: Http2Application, head: Head) -> None:
-        self._application = application
+    def __init__(self, head: Head, checks: Answering[Asked, http2.Response], max_body_bytes: int) -> None:
         self._head = head
-        self.max_body = application.max_body_bytes
+        self._checks = checks
+        self.max_body = max_body_bytes
 
     def answer(self, content: bytes) -> http2.Response | Awaitable[http2.Response]:
         """Answer it. A body that reaches the limit counts as truncated."""
-        head, checks = self._head, self._application.checks
+        head, checks = self._head, self._checks
         try:
             headers = _joined(head)
         except Refused as error:
@@ -169,3 +169,7 @@ def _http2_response(decision: Decision, request: Request | None) -> http2.Respon
     fields = [(":status", str(told.status)), *told.headers, ("content-length", str(len(told.body)))]
     encoded = [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in fields]
     return http2.Response(encode(encoded), told.body)
+
+
+def _http2_head(decision: Decision, request: Request | None) -> http2.Response:
+    return http2.Response(_http2_response(decision, request).headers)

@@ -82,9 +82,7 @@ Connect = Callable[[], Awaitable[Peer]]
 @asynccontextmanager
 async def served(application: Application, limits: Http1Limits | None = None) -> AsyncIterator[tuple[Server, Connect]]:
     settled = limits or Http1Limits()
-    server = Server(
-        "127.0.0.1:0", lambda open_: Http1Connection(application, settled, open_, max_body_bytes=100)
-    )
+    server = Server("127.0.0.1:0", lambda open_: Http1Connection(application, settled, open_, max_body_bytes=100))
     await server.start()
     peers: list[Peer] = []
 
@@ -153,7 +151,9 @@ async def test_headers_are_joined_and_keep_their_values(peer: Peer, application:
 
 async def test_a_body_in_chunks(peer: Peer, application: Application) -> None:
     """Trailers have no say."""
-    peer.send(POST + b"Transfer-Encoding: Chunked\r\n\r\n3\r\nabc\r\n2;e=f\r\nde\r\n0\r\nauthorization: x\r\n\r\n" + GET)
+    peer.send(
+        POST + b"Transfer-Encoding: Chunked\r\n\r\n3\r\nabc\r\n2;e=f\r\nde\r\n0\r\nauthorization: x\r\n\r\n" + GET
+    )
     assert (await peer.response()).body == b"POST /aabcde"
     assert "authorization" not in application.asked[0].headers
     assert (await peer.response()).status == 200
