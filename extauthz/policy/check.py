@@ -77,10 +77,11 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """The namespace of a review; an open one is readable by everybody who is logged in."""
+    """The namespace of a review; an open one is readable by everybody who is logged in, a hidden one is looked up."""
 
     namespace: str
     open: bool = False
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +99,6 @@ class Resource:
     name: Bound | None
     when: When
 
-    @property
-    def hidden(self) -> bool:
-        """Whether the namespace is looked up."""
-        return any(isinstance(bound.source, LookedUp) for bound in self.namespace)
-
     def asked(self, reading: Reading) -> Asked:
         """Read what is asked for from a request. Raises Refused, Unavailable, Waiting.
 
@@ -116,11 +112,11 @@ class Resource:
             place = self._place(reading) if self.namespace else _Place("")
             name = _optional(self.name, reading) if looked_up else name
         except NoSuchObject:
-            return Asked(self._attributes(verb, resource), self.hidden, verdict=False, why="no such object")
+            return Asked(self._attributes(verb, resource), hidden=True, verdict=False, why="no such object")
         attributes = self._attributes(verb, resource, place.namespace, name)
         if place.open:
-            return Asked(attributes, self.hidden, verdict=True, why="open to everybody who is logged in")
-        return Asked(attributes, self.hidden)
+            return Asked(attributes, place.hidden, verdict=True, why="open to everybody who is logged in")
+        return Asked(attributes, place.hidden)
 
     def _attributes(self, verb: str, resource: str, namespace: str = "", name: str = "") -> ResourceAttributes:
         return ResourceAttributes(verb, self.group, self.version, resource, self.subresource, namespace, name)
@@ -135,6 +131,7 @@ class Resource:
         found: dict[str, str] = {}
         absent: Bound | None = None
         unknown: Waiting | NoSuchObject | None = None
+        hidden = False
         for bound in self.namespace:
             try:
                 value = bound.value(reading)
@@ -143,6 +140,7 @@ class Resource:
                 continue
             if value is not None:
                 found[_namespace(bound, value)] = bound.text
+                hidden = hidden or isinstance(bound.source, LookedUp)
             elif not bound.optional:
                 absent = absent or bound
         if not found and unknown is None and self.absent_namespace != REFUSE:
@@ -152,20 +150,20 @@ class Resource:
             raise Refused("namespace_missing", f"The request must name a namespace in {missing.text}.")
         if unknown:
             raise unknown
-        return self._agreed(found)
+        return self._agreed(found, hidden)
 
-    def _agreed(self, found: dict[str, str]) -> _Place:
-        if len(found) > 1 and self.hidden:
+    def _agreed(self, found: dict[str, str], hidden: bool) -> _Place:
+        if len(found) > 1 and hidden:
             raise NoSuchObject
         if len(found) > 1:
             places = " and ".join(found.values())
             raise Refused("namespaces_differ", f"The request names different namespaces in {places}.", status=403)
         (namespace,) = found
         if namespace:
-            return _Place(namespace)
+            return _Place(namespace, hidden=hidden)
         if self.shared_namespace == REFUSE:
             raise NoSuchObject
-        return _meant(self.shared_namespace)
+        return _meant(self.shared_namespace, hidden=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +190,9 @@ def _namespace(bound: Bound, value: str) -> str:
     return value
 
 
-def _meant(word: str) -> _Place:
+def _meant(word: str, *, hidden: bool = False) -> _Place:
     """Return what the policy says in place of a namespace; no request can say these words."""
-    return _Place("" if word in (ALL_NAMESPACES, AUTHENTICATED) else word, open=word == AUTHENTICATED)
+    return _Place("" if word in (ALL_NAMESPACES, AUTHENTICATED) else word, open=word == AUTHENTICATED, hidden=hidden)
 
 
 def _required(bound: Bound, reading: Reading) -> str:
