@@ -30,7 +30,7 @@ async def failures(program: Path, port: int, *sections: str) -> tuple[int, set[s
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         await _run(str(program), "-p", str(port), "-o", "2", "-j", str(report), *sections, seconds=RUN_SECONDS)
-        cases = list(ElementTree.parse(report).getroot().iter("testcase"))  # noqa: S314 -- h2spec wrote it
+        cases = list(ElementTree.parse(report).getroot().iter("testcase"))
     failed = {f"{case.get('package')}: {case.get('classname')}" for case in cases if case.find("failure") is not None}
     failed |= {f"{case.get('package')}: {case.get('classname')}" for case in cases if case.find("error") is not None}
     return len(cases), failed

@@ -6,7 +6,7 @@ Frames are hyperframe's and field sections hpack's, so nothing here shares code 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -82,7 +82,7 @@ class PathRoute:
     async def _fail(self) -> Response:
         raise RuntimeError("a fault in the application")
 
-    async def _pieces(self) -> AsyncIterator[bytes]:  # type: ignore[misc]  # a generator, as Streaming wants
+    async def _pieces(self) -> AsyncGenerator[bytes, None]:
         while piece := await self._application.pieces.get():
             yield piece
 
@@ -148,13 +148,17 @@ class Peer:
         while True:
             frame = await self.frame()
             if isinstance(frame, frames.HeadersFrame):
-                section = dict(self.decoder.decode(frame.data))
+                section = self.decoded(frame)
                 if frame.stream_id == stream:
                     status = status or section.get(":status", "")
             elif isinstance(frame, frames.DataFrame) and frame.stream_id == stream:
                 body += frame.data
             if frame.stream_id == stream and "END_STREAM" in frame.flags:
                 return status, body
+
+    def decoded(self, frame: frames.HeadersFrame) -> dict[str, str]:
+        """Return the fields of a response."""
+        return {str(name): str(value) for name, value in self.decoder.decode(frame.data)}
 
     async def goaway(self) -> int:
         """Return the code that the connection ends with, once it has ended."""

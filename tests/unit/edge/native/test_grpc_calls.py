@@ -96,7 +96,7 @@ async def told(peer: Peer) -> tuple[dict[str, str], bytes]:
     while True:
         frame = await peer.frame()
         if isinstance(frame, frames.HeadersFrame):
-            found.update(peer.decoder.decode(frame.data))
+            found.update(peer.decoded(frame))
         elif isinstance(frame, frames.DataFrame):
             body += frame.data
         if frame.stream_id and "END_STREAM" in frame.flags:
@@ -215,20 +215,20 @@ async def test_a_check_that_must_be_waited_for(slow_edge: GrpcEdge, slow: Slow) 
     assert await status(peer) == 200
 
 
-@pytest.mark.parametrize("timeout", ["1m", "1000u", "1n", "0S"])
-async def test_a_check_that_would_outlast_its_deadline(slow_edge: GrpcEdge, timeout: str) -> None:
+@pytest.mark.parametrize("deadline", ["1m", "1000u", "1n", "0S"])
+async def test_a_check_that_would_outlast_its_deadline(slow_edge: GrpcEdge, deadline: str) -> None:
     """It is refused before the caller gives up, since its giving up may be an allow."""
     peer = await connect(slow_edge)
-    call(peer, framed(ask()), ("grpc-timeout", timeout))
+    call(peer, framed(ask()), ("grpc-timeout", deadline))
     assert await status(peer) == 503
 
 
-@pytest.mark.parametrize("timeout", ["", "5", "5x", "123456789S", "-1S"])
-async def test_a_deadline_that_cannot_be_read_is_none(slow_edge: GrpcEdge, slow: Slow, timeout: str) -> None:
+@pytest.mark.parametrize("deadline", ["", "5", "5x", "123456789S", "-1S"])
+async def test_a_deadline_that_cannot_be_read_is_none(slow_edge: GrpcEdge, slow: Slow, deadline: str) -> None:
     """The check is answered all the same."""
     slow.go.set()
     peer = await connect(slow_edge)
-    call(peer, framed(ask()), ("grpc-timeout", timeout))
+    call(peer, framed(ask()), ("grpc-timeout", deadline))
     assert await status(peer) == 200
 
 

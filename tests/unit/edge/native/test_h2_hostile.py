@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import cast
 
 import hpack
 import pytest
 from hyperframe import frame as frames
 
 from extauthz.edge.native.h2.limits import Limits
+from extauthz.edge.native.peer import PeerProtocol
 from extauthz.edge.native.server import Server
 from tests.unit.edge.native.peer import PREFACE, Application, Connect, Peer, data, fields, served
 
@@ -181,7 +183,8 @@ async def test_a_peer_that_does_not_read_is_not_read_from(application: Applicati
 
 def buffered(server: Server) -> int:
     """Return the most bytes that a connection's socket has not taken."""
-    return max(open_.transport.get_write_buffer_size() for open_ in server._connections._open)  # type: ignore[attr-defined]
+    connections = (cast("PeerProtocol", open_) for open_ in server._connections._open)
+    return max(open_.transport.get_write_buffer_size() for open_ in connections)
 
 
 async def test_tiny_windows_hold_no_more_than_the_streams_allow(application: Application) -> None:

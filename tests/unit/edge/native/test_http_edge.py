@@ -62,7 +62,7 @@ async def over_http2(port: int, method: str, target: str, headers: Mapping[str, 
     fields = [(":method", method), (":scheme", "http"), (":path", target), (":authority", "k"), *headers.items()]
     peer.send(peer.headers(1, fields, "END_HEADERS"), data(1, body, end=True))
     head = await peer.receive(frames.HeadersFrame)
-    found = dict(peer.decoder.decode(head.data))
+    found = peer.decoded(head)
     content = b"" if "END_STREAM" in head.flags else (await peer.receive(frames.DataFrame)).data
     await peer.close()
     return int(found.pop(":status")), found, content
