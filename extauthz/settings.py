@@ -81,8 +81,8 @@ class ReviewCacheSettings(Model):
 class WatchSettings(Model):
     """How RBAC objects are watched, so that a revoked right ends cached answers at once."""
 
-    rotate_seconds: Annotated[int, Field(ge=5, le=600)] = 60
-    """How long one watch connection lasts, so the longest that a silently dead one goes unnoticed."""
+    rotate_seconds: Annotated[int, Field(ge=5, le=600)] = 20
+    """How long one watch connection lasts at most; a silently dead one is noticed 5 s after that."""
     backoff_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
     """The first pause after a failure; it doubles with each further one, with jitter."""
     max_backoff_seconds: Annotated[float, Field(gt=0, le=300)] = 30

@@ -109,7 +109,7 @@ class Cluster:
         )
         self._stack.push_async_callback(connection.close)
         generations = Generations()
-        self.reviews = KubernetesAuthorizer(connection, limits)
+        self.reviews = KubernetesAuthorizer(connection, limits, tell=generations.tell_answering)
         self.cached = CachedAuthorizer(self.reviews, limits.cache, generations)
         self.watch = RbacWatch(connection, limits.watch, generations, settling_seconds=limits.cache.settling_seconds)
         self.watch.start()

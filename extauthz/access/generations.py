@@ -48,14 +48,17 @@ class Generations:
     """Counts the events that can change an answer.
 
     `epoch` differs whenever anything has happened, so an equal epoch needs no further
-    look. `watched` says whether events do arrive: until a watch says so, they do not.
+    look. `watched` says whether events do arrive: until a watch says so, they do not. Nor
+    is a watch believed while the API server leaves reviews unanswered (`tell_answering`),
+    since one that hangs keeps its watches open and silent.
     """
 
-    __slots__ = ("_changes", "_clock", "_everything", "_watched", "epoch")
+    __slots__ = ("_answering", "_changes", "_clock", "_everything", "_watched", "epoch")
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.epoch = 0
         self._clock = clock
+        self._answering = True
         self._watched = False
         self._everything = Change(0, -math.inf)
         self._changes: dict[Scope, Change] = {}
@@ -63,13 +66,18 @@ class Generations:
     @property
     def watched(self) -> bool:
         """Whether every change of RBAC is seen as it happens."""
-        return self._watched
+        return self._watched and self._answering
 
     @watched.setter
     def watched(self, watched: bool) -> None:
         if watched != self._watched:
             self._watched = watched
             self.epoch += 1  # the time that entries may live is to be worked out anew
+
+    def tell_answering(self, answering: bool) -> None:
+        """Take note whether the API server answers reviews."""
+        self._answering = answering
+        self.epoch += 1
 
     def raise_for(self, scopes: Iterable[Scope]) -> None:
         """Record one event that changes the answers resting on any of `scopes`."""

@@ -28,7 +28,7 @@ class State(StrEnum):
 
 
 class Breaker:
-    """Guards attempts; `clock` is monotonic, in seconds."""
+    """Guards attempts; `clock` is monotonic, in seconds. `tell` is told False when it opens and True when it closes."""
 
     def __init__(
         self,
@@ -36,7 +36,9 @@ class Breaker:
         failures: int = FAILURES_TO_OPEN,
         open_seconds: float = OPEN_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        tell: Callable[[bool], None] = lambda closed: None,
     ) -> None:
+        self._tell = tell
         self._limit = failures
         self._open_seconds = open_seconds
         self._clock = clock
@@ -78,11 +80,17 @@ class Breaker:
                 self._probe = None
 
     def _succeeded(self) -> None:
+        was_open = self._failures >= self._limit
         self._failures = 0
+        if was_open:
+            self._tell(True)
 
     def _failed(self, ticket: object) -> None:
         """Count a failure. One that began before the circuit opened does not keep it open longer."""
         was_closed = self._failures < self._limit
         self._failures += 1
-        if (was_closed and self._failures >= self._limit) or self._probe is ticket:
+        opens = was_closed and self._failures >= self._limit
+        if opens or self._probe is ticket:
             self._retry_at = self._clock() + self._open_seconds
+        if opens:
+            self._tell(False)

@@ -27,6 +27,8 @@ from extauthz.review import Attributes, Review
 from extauthz.subject import Subject
 
 FIRST_PAUSE_SECONDS = 0.05
+REFUSED_PAUSE_SECONDS = 1.0
+"""After 401 or 403 one review is asked in this time, for these are about us and would meet all others, too."""
 FAIR_SHARE = 0.5
 """The part of the deadline that a request must have had before its timeout counts as the API server's failure."""
 _DELEGATE = (
@@ -55,7 +57,11 @@ class ReviewCounts:
 
 
 class KubernetesAuthorizer:
-    """Asks the API server. `clock` is the circuit breaker's, monotonic, in seconds."""
+    """Asks the API server.
+
+    `clock` is monotonic, in seconds. `tell` is told False when reviews get no answers any
+    more (the circuit breaker opens), and True when they do again.
+    """
 
     def __init__(
         self,
@@ -63,9 +69,10 @@ class KubernetesAuthorizer:
         limits: settings.KubernetesAuthorizer,
         *,
         clock: Callable[[], float] = time.monotonic,
+        tell: Callable[[bool], None] = lambda answered: None,
     ) -> None:
         self.counts = ReviewCounts()
-        self.breaker = Breaker(clock=clock)
+        self.breaker = Breaker(clock=clock, tell=tell)
         self.limiter = Limiter(
             concurrent=limits.max_concurrent_reviews,
             queued=limits.max_queued_reviews,
@@ -73,7 +80,9 @@ class KubernetesAuthorizer:
         )
         self._connection = connection
         self._timeout = limits.timeout_seconds
+        self._clock = clock
         self._mistake: _Mistake | None = None
+        self._refused_until = 0.0
         self._evaluation_error = ""
 
     async def review(self, subject: Subject, attributes: Attributes) -> Review:
@@ -81,7 +90,7 @@ class KubernetesAuthorizer:
         deadline = asyncio.get_running_loop().time() + self._timeout
         body = wire.question(subject, attributes)
         try:
-            self.breaker.check()
+            self._check()
             async with self.limiter.slot(subject.user, deadline):
                 answer = await self._ask(body, deadline)
             review = self._read(answer, attributes)
@@ -98,8 +107,20 @@ class KubernetesAuthorizer:
         """Return what an operator must mend, for health; empty when reviews work."""
         problems = [self._mistake.text] if self._mistake else []
         if self.breaker.state is not State.CLOSED:
-            problems.append("the API server does not answer reviews; one is tried every second")
+            problems.append(
+                "the API server does not answer reviews; one is tried every second,"
+                " and kept answers are believed no longer than without a watch"
+            )
         return problems
+
+    def _check(self) -> None:
+        """Raise Unavailable where asking is known to be of no use. After a refusal of ours one passes at a time."""
+        self.breaker.check()
+        if self._refused_until:
+            now = self._clock()
+            if now < self._refused_until:
+                raise _misconfigured()
+            self._refused_until = now + REFUSED_PAUSE_SECONDS
 
     async def _ask(self, body: bytes, deadline: float) -> Answer:
         """Ask until there is an answer that asking again would not change. Raises Unavailable."""
@@ -145,19 +166,22 @@ class KubernetesAuthorizer:
     def _read(self, answer: Answer, attributes: Attributes) -> Review:
         if answer.status in _MISTAKES:
             self._note_mistake(answer)
-            raise _unavailable("authorizer_misconfigured", "the API server refuses the question itself")
+            raise _misconfigured()
         if answer.status not in (200, 201):
             raise wire.bad_answer()
         review = wire.review(answer, attributes)
         if self._mistake:
             _log.info("reviews work again")
             self._mistake = None
+            self._refused_until = 0.0
         if review.evaluation_error not in ("", self._evaluation_error):
             self._evaluation_error = review.evaluation_error
             _log.warning("the API server could not evaluate everything: %r", review.evaluation_error[:500])
         return review
 
     def _note_mistake(self, answer: Answer) -> None:
+        ours = answer.status in (401, 403)  # 422 may be about one question alone
+        self._refused_until = self._clock() + REFUSED_PAUSE_SECONDS if ours else 0.0
         if self._mistake and self._mistake.status == answer.status:
             return
         text = f"{_MISTAKES[answer.status]} (it said: {wire.message(answer)!r})"
@@ -183,6 +207,10 @@ class _Again(Unavailable):
             "Access cannot be checked: the API server is failing.",
             retry_after=max(1, math.ceil(wait)),
         )
+
+
+def _misconfigured() -> Unavailable:
+    return _unavailable("authorizer_misconfigured", "the API server refuses the question itself")
 
 
 def _unavailable(reason: str, why: str) -> Unavailable:

@@ -21,6 +21,10 @@ REVIEWS = "subjectaccessreviews"
 CREATE = f"create {REVIEWS}"
 ALICE = Subject.authenticated("alice")
 PODS = ResourceAttributes(verb="get", resource="pods", namespace="team-a")
+SILENT = (
+    "the API server does not answer reviews; one is tried every second,"
+    " and kept answers are believed no longer than without a watch"
+)
 
 
 class Clock:
@@ -81,20 +85,61 @@ async def test_nonresource_attributes_are_asked(server: Double, connection: Conn
 
 @pytest.mark.parametrize(("status", "fix"), [(401, "credentials"), (403, "system:auth-delegator"), (404, "kubeconfig")])
 async def test_mistakes_are_one_call(
-    server: Double, connection: Connection, status: int, fix: str, caplog: pytest.LogCaptureFixture
+    server: Double, connection: Connection, clock: Clock, status: int, fix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """401, 403 and 404 are asked once, refuse, and are logged once with the way to mend them (sar-003, sar-004)."""
     caplog.set_level(logging.INFO)
-    kubernetes = authorizer(connection)
+    kubernetes = authorizer(connection, clock)
     with server.fault(REVIEWS, answer(status)):
         assert await reason_of(kubernetes) == "authorizer_misconfigured"
         assert server.calls[CREATE] == 1
         assert await reason_of(kubernetes) == "authorizer_misconfigured"
         assert [fix in problem for problem in kubernetes.problems()] == [True]
         assert [fix in record.getMessage() for record in caplog.records] == [True]
+    clock.now += 1
     assert (await kubernetes.review(ALICE, PODS)).allowed
     assert kubernetes.problems() == []
     assert caplog.messages[1:] == ["reviews work again"]
+
+
+async def test_a_refusal_of_ours_is_not_asked_for_by_every_miss(
+    server: Double, connection: Connection, clock: Clock
+) -> None:
+    """After 403 one review a second finds out whether that has changed; all others are refused from memory."""
+    kubernetes = authorizer(connection, clock)
+    with server.fault(REVIEWS, answer(403)):
+        for seconds in range(3):
+            for _ in range(10):
+                assert await reason_of(kubernetes) == "authorizer_misconfigured"
+            assert server.calls[CREATE] == seconds + 1
+            clock.now += 1
+    for _ in range(10):
+        assert (await kubernetes.review(ALICE, PODS)).allowed
+
+
+async def test_while_one_finds_out_the_others_are_refused(server: Double, connection: Connection, clock: Clock) -> None:
+    """When the pause is over it is one review that is sent, however many are waiting for that moment."""
+    kubernetes = authorizer(connection, clock)
+    with server.fault(REVIEWS, answer(401), times=1):
+        assert await reason_of(kubernetes) == "authorizer_misconfigured"
+    clock.now += 1
+    with server.held_answers() as gate:
+        first = asyncio.create_task(kubernetes.review(ALICE, PODS))
+        await gate.reached()
+        assert await reason_of(kubernetes) == "authorizer_misconfigured"
+        gate.open()
+        assert (await first).allowed
+
+
+@pytest.mark.parametrize("status", [404, 422])
+async def test_a_refusal_that_may_be_about_one_question_holds_up_no_other(
+    server: Double, connection: Connection, status: int
+) -> None:
+    """Otherwise whoever can provoke it could lock out everybody."""
+    kubernetes = authorizer(connection)
+    with server.fault(REVIEWS, answer(status), times=1):
+        assert await reason_of(kubernetes) == "authorizer_misconfigured"
+    assert (await kubernetes.review(ALICE, PODS)).allowed
 
 
 async def test_caller_without_the_right_is_a_mistake(server: Double) -> None:
@@ -202,13 +247,14 @@ async def test_wait_for_a_slot_counts_against_the_deadline(server: Double, conne
     assert (kubernetes.limiter.running, kubernetes.limiter.waiting) == (0, 0)
 
 
-async def test_rotated_token_is_read_again(server: Double, connection: Connection) -> None:
+async def test_rotated_token_is_read_again(server: Double, connection: Connection, clock: Clock) -> None:
     """After its token was replaced on disk, extauthz goes on with the new one (sar-011)."""
-    kubernetes = authorizer(connection)
+    kubernetes = authorizer(connection, clock)
     server.accounts["rotated"] = server.accounts.pop("extauthz-token")
     server.kubeconfig("rotated")
     assert await reason_of(kubernetes) == "authorizer_misconfigured"
     await connection.credentials.refresh()
+    clock.now += 1
     assert (await kubernetes.review(ALICE, PODS)).allowed
 
 
@@ -259,7 +305,7 @@ async def test_open_circuit_refuses_without_a_call(server: Double, connection: C
     with server.fault(REVIEWS, answer(503)):
         assert await reason_of(kubernetes) == "authorizer_unavailable"
     assert str(kubernetes.breaker.state) == "open"
-    assert kubernetes.problems() == ["the API server does not answer reviews; one is tried every second"]
+    assert kubernetes.problems() == [SILENT]
     calls = server.calls[CREATE]
     assert calls == 5
     assert await reason_of(kubernetes) == "authorizer_unavailable"

@@ -16,7 +16,7 @@ from extauthz.access import authority
 from extauthz.access.authority import Cluster, Embedded
 from extauthz.errors import ConfigurationError, Unavailable
 from extauthz.review import ResourceAttributes, Review
-from extauthz.settings import Access, WatchSettings
+from extauthz.settings import Access, ReviewCacheSettings, WatchSettings
 from extauthz.subject import Subject
 from tests.apiserver import Double, answer
 from tests.apiserver.fixtures import double
@@ -30,6 +30,10 @@ EDITOR = role("editor", rule(["list"], ["pods"]))
 GRANT = binding("grant", "editor", user("ann"), namespace="team-a")
 BRISK = settings.KubernetesAuthorizer(
     timeout_seconds=30, watch=WatchSettings(backoff_seconds=0.01, max_backoff_seconds=0.1)
+)
+SILENT = (
+    "the API server does not answer reviews; one is tried every second,"
+    " and kept answers are believed no longer than without a watch"
 )
 REVIEWS = "subjectaccessreviews"
 
@@ -183,16 +187,40 @@ async def test_missing_rights_block_and_the_warning_says_the_cure(double: Double
             assert (cluster.blockers(), cluster.warnings()) == ([], [])
 
 
+async def five_failures(cluster: Cluster) -> None:
+    """Let as many reviews fail as open the circuit breaker."""
+    for number in range(5):
+        with pytest.raises(Unavailable):
+            await may(cluster, Subject.authenticated(f"user-{number}"))
+
+
+async def test_while_reviews_get_no_answer_the_watch_is_not_believed(double: Double) -> None:
+    """A hanging API server keeps its watches open: what is kept then serves no longer than without a watch."""
+    double.write(EDITOR)
+    double.write(GRANT)
+    brief = ReviewCacheSettings(settling_seconds=0.1, ttl_without_watch_seconds=0)
+    async with started(double.kubeconfig(), cache=brief) as cluster:
+        await asyncio.gather(cluster.answered.wait(), synced(cluster))
+        over = asyncio.get_running_loop().time() + brief.settling_seconds
+        while asyncio.get_running_loop().time() <= over:
+            assert await may(cluster)
+        assert await may(cluster)
+        assert isinstance(cluster.review(ANN, LIST_PODS), Review)
+        with double.fault(REVIEWS, answer(500, headers={"Retry-After": "99"})):
+            await five_failures(cluster)
+            assert cluster.watch.problems() == []
+            with pytest.raises(Unavailable):
+                await may(cluster)
+
+
 async def test_an_outage_after_the_first_answer_is_a_warning(double: Double) -> None:
     """Once ready, a failing API server is told in words, and is no reason to take the replica out."""
     async with started(double.kubeconfig()) as cluster:
         await asyncio.gather(cluster.answered.wait(), synced(cluster))
         with double.fault(REVIEWS, answer(500, headers={"Retry-After": "99"})):
-            for number in range(5):
-                with pytest.raises(Unavailable):
-                    await may(cluster, Subject.authenticated(f"user-{number}"))
+            await five_failures(cluster)
         assert cluster.blockers() == []
-        assert cluster.warnings() == ["the API server does not answer reviews; one is tried every second"]
+        assert cluster.warnings() == [SILENT]
 
 
 @pytest.mark.parametrize(

@@ -88,3 +88,18 @@ def test_nothing_is_watched_until_a_watch_says_so() -> None:
     counted.watched = True
     assert counted.epoch == 1
     assert counted.unchanged_since(0, ANN, IN_TEAM_A)
+
+
+def test_a_watch_of_a_server_that_does_not_answer_is_not_believed() -> None:
+    """A hanging API server keeps its watches open; while reviews go unanswered nothing counts as seen."""
+    counted = Generations()
+    counted.watched = True
+    for answering in (False, True):
+        before = counted.epoch
+        counted.tell_answering(answering)
+        assert counted.watched is answering
+        assert counted.epoch > before
+    counted.tell_answering(False)
+    counted.watched = False
+    counted.tell_answering(True)
+    assert not counted.watched

@@ -113,3 +113,21 @@ def test_late_failures_do_not_prolong_the_pause(breaker: Breaker, clock: Clock) 
     assert not late.__exit__(Unavailable, error, None)
     clock.now = 10
     assert state(breaker) == "half_open"
+
+
+def test_it_tells_when_it_opens_and_when_it_closes(clock: Clock) -> None:
+    """Each change is told once, and a probe that fails is none."""
+    told: list[bool] = []
+    breaker = Breaker(failures=3, open_seconds=10, clock=clock, tell=told.append)
+    for _ in range(3):
+        assert told == []
+        fail(breaker)
+    assert told == [False]
+    clock.now = 10
+    fail(breaker)
+    assert told == [False]
+    clock.now = 20
+    for _ in range(2):
+        with breaker.attempt():
+            pass
+        assert told == [False, True]
