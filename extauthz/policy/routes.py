@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from extauthz.policy.hosts import name_of
+from extauthz.policy.known import remember
 from extauthz.policy.template import Mistake, Template
-from extauthz.request import Fault, Request
+from extauthz.request import MAX_KNOWN_TARGET_BYTES, Fault, Request
 
 if TYPE_CHECKING:
     from extauthz.policy.rule import Rule
@@ -87,6 +88,7 @@ class Routes:
         self._leaves: dict[str, Leaf] = {}
         self._first: dict[str, Rule] = {}
         self._plain = True
+        self._known: dict[tuple[str, str, str], Rule | Missing] = {}
 
     def add(self, rule: Rule) -> None:
         """Add a rule. Raises Mistake where another rule decides the same requests."""
@@ -107,7 +109,15 @@ class Routes:
             yield from leaf.ambiguities()
 
     def find(self, request: Request) -> Rule | Missing:
-        """Return the one rule that decides a request."""
+        """Return the one rule that decides a request; it depends on nothing but method, target and host."""
+        key = (request.method, request.target, request.host)
+        known = self._known.get(key)
+        if known is not None:
+            return known
+        found = self._find(request)
+        return remember(self._known, key, found) if len(request.target) <= MAX_KNOWN_TARGET_BYTES else found
+
+    def _find(self, request: Request) -> Rule | Missing:
         leaf = _search(self._exact, request.segments, 0)
         if leaf is None:
             return Missing()

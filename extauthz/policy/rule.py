@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -11,6 +10,7 @@ from extauthz.decision import RuleRef
 from extauthz.errors import ExtauthzError, Refused, Unavailable
 from extauthz.found import Found
 from extauthz.policy.check import Asked, Bound, NonResource, Resource
+from extauthz.policy.known import remember
 from extauthz.policy.sources import LookUp, Reading, Waiting
 from extauthz.policy.template import Template
 from extauthz.request import MAX_KNOWN_TARGET_BYTES, TOLERABLE, WHOLE_REQUEST, Fault, Request
@@ -18,9 +18,6 @@ from extauthz.subject import Subject
 
 PATH_TOLERABLE = TOLERABLE - {Fault.QUERY_DUPLICATE, Fault.QUERY_SPELLING, Fault.QUERY_SEMICOLON, Fault.FORM_BODY}
 """The faults that stand in a segment of the path."""
-
-MAX_KNOWN = 1024
-"""How many targets a rule remembers what they ask for."""
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -98,16 +95,6 @@ class Rule:
     _known: dict[str, tuple[Asked, ...]] = field(default_factory=dict, repr=False)
 
     @property
-    def rests_on_target(self) -> bool:
-        """Whether what the rule asks for depends on nothing but path and query."""
-        return all(bound.source.rests_on_target for bound in self._bounds())
-
-    def _bounds(self) -> Iterator[Bound]:
-        yield from self.forbidden
-        yield from (requirement.bound for requirement in self.required)
-        yield from (bound for check in self.checks for _, bound in check.bounds())
-
-    @property
     def tolerates_paths(self) -> bool:
         """Whether requests pass whose path can be read in several ways."""
         return not PATH_TOLERABLE.isdisjoint(self.tolerated)
@@ -130,15 +117,13 @@ class Rule:
         known = self._known.get(request.target)
         if known is not None:
             return known
-        asked = self._read(request, subject, lookup)
-        if self.rests_on_target and len(request.target) <= MAX_KNOWN_TARGET_BYTES:
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            self._known[request.target] = asked
+        reading = Reading(request, subject, lookup)
+        asked = self._asked(reading)
+        if not reading.beyond_target and len(request.target) <= MAX_KNOWN_TARGET_BYTES:
+            remember(self._known, request.target, asked)
         return asked
 
-    def _read(self, request: Request, subject: Subject | None, lookup: LookUp) -> tuple[Asked, ...]:
-        reading = Reading(request, subject, self.template, lookup)
+    def _asked(self, reading: Reading) -> tuple[Asked, ...]:
         for bound in self.forbidden:
             if bound.source.read(reading) is not None:
                 raise Refused("forbidden_value", f"The request must not set {bound.text}.", status=403)
@@ -160,7 +145,7 @@ class Rule:
         self, request: Request, subject: Subject | None, lookup: LookUp = _nobody
     ) -> list[dict[str, str | None]]:
         """Return every source and what it reads, for `extauthz check`; a refused source reads as absent."""
-        reading = Reading(request, subject, self.template, lookup)
+        reading = Reading(request, subject, lookup)
         return [
             {"attribute": attribute, "source": bound.text, "value": _explained(bound, reading)}
             for check in self.checks

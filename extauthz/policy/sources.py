@@ -6,9 +6,9 @@ absent, as it does in protobuf JSON). Anything that could be read in two ways is
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 from extauthz.errors import Refused
@@ -16,7 +16,6 @@ from extauthz.found import Found
 from extauthz.policy import body, selection
 from extauthz.policy.hosts import HostPattern
 from extauthz.policy.selection import Condition, Step
-from extauthz.policy.template import Template
 from extauthz.request import Fault, Request, camel_case, refusal
 from extauthz.subject import Subject
 
@@ -37,30 +36,70 @@ class NoSuchObject(Refused):
         super().__init__("forbidden", "There is no such object, or you have no right to it.", status=403)
 
 
-@dataclass(slots=True)
 class Reading:
-    """One request while its rule reads it: the body is parsed at most once."""
+    """One request while its rule reads it.
 
-    request: Request
-    subject: Subject | None
-    template: Template
-    lookup: LookUp
-    _document: Any = field(default=_UNSET)
+    `beyond_target` tells whether anything but path and query was looked at, so that what
+    was read may differ for the next request to the same target.
+    """
+
+    __slots__ = ("_document", "_lookup", "_request", "_subject", "beyond_target")
+
+    def __init__(self, request: Request, subject: Subject | None, lookup: LookUp) -> None:
+        self._request = request
+        self._subject = subject
+        self._lookup = lookup
+        self._document: Any = _UNSET
+        self.beyond_target = False
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """The raw segments of the path."""
+        return self._request.segments
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """The decoded query parameters."""
+        return self._request.parameters
+
+    def parameter(self, name: str) -> str | None:
+        """Return a query parameter, see `Request.parameter`. Raises Refused."""
+        return self._request.parameter(name)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The request's headers."""
+        self.beyond_target = True
+        return self._request.headers
+
+    @property
+    def host(self) -> str:
+        """The host as the client sent it."""
+        self.beyond_target = True
+        return self._request.host
+
+    @property
+    def claims(self) -> Mapping[str, Any]:
+        """The claims of the verified token; empty where there is none."""
+        self.beyond_target = True
+        return self._subject.claims if self._subject else {}
 
     @property
     def document(self) -> Any:
-        """The JSON body. Raises Refused unless it is whole and reads in one way only."""
+        """The JSON body, parsed once. Raises Refused unless it is whole and reads in one way only."""
+        self.beyond_target = True
         if self._document is _UNSET:
-            self._document = body.document(self.request)
+            self._document = body.document(self._request)
         return self._document
+
+    def look_up(self, kind: str, identifier: str) -> Found | None:
+        """Return what is known of an object; None where there is none. Raises Waiting, Unavailable."""
+        self.beyond_target = True
+        return self._lookup(kind, identifier)
 
 
 class Source(Protocol):
     """Reads one value from a request."""
-
-    @property
-    def rests_on_target(self) -> bool:
-        """Whether the value depends on nothing but path and query."""
 
     def read(self, reading: Reading) -> str | None:
         """Return the value, or None where it is absent or empty. Raises Refused."""
@@ -69,8 +108,6 @@ class Source(Protocol):
 @dataclass(frozen=True, slots=True)
 class Literal:
     """A fixed value."""
-
-    rests_on_target: ClassVar[bool] = True
 
     value: str
 
@@ -82,14 +119,12 @@ class Literal:
 class PathVariable:
     """A variable of the path template, decoded once."""
 
-    rests_on_target: ClassVar[bool] = True
-
     start: int
     suffix: str
     tail: bool
 
     def read(self, reading: Reading) -> str | None:
-        segments = reading.request.segments
+        segments = reading.segments
         if self.tail:
             return "/".join(map(_decoded, segments[self.start :])) or None
         return _decoded(segments[self.start].removesuffix(self.suffix))
@@ -99,13 +134,11 @@ class PathVariable:
 class HostLabel:
     """A label of the host that the rule's host pattern names."""
 
-    rests_on_target: ClassVar[bool] = False
-
     pattern: HostPattern
     index: int
 
     def read(self, reading: Reading) -> str | None:
-        return self.pattern.label(reading.request.host, self.index)
+        return self.pattern.label(reading.host, self.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +148,6 @@ class QueryParameter:
     Other spellings that some server takes for the same parameter are refused: `namespace[]`
     (Express, grpc-gateway) and, in the name of a nested field, one part each way.
     """
-
-    rests_on_target: ClassVar[bool] = True
 
     name: str
     conditions: tuple[Condition, ...] = ()
@@ -128,10 +159,10 @@ class QueryParameter:
         return value if all(holds) else None
 
     def _read(self, reading: Reading) -> str | None:
-        for name in reading.request.parameters:
+        for name in reading.parameters:
             if not name.isalnum() and name != self.name and self._reads_like(name):
                 raise Refused(Fault.QUERY_SPELLING, f"The query spells {self.name!r} in an unexpected way.")
-        return reading.request.parameter(self.name) or None
+        return reading.parameter(self.name) or None
 
     def _reads_like(self, name: str) -> bool:
         base = name.partition("[")[0]
@@ -142,12 +173,10 @@ class QueryParameter:
 class Header:
     """A request header. Two values, or bytes that Envoy could not show, are refused."""
 
-    rests_on_target: ClassVar[bool] = False
-
     name: str
 
     def read(self, reading: Reading) -> str | None:
-        headers = reading.request.headers
+        headers = reading.headers
         value = headers.get(self.name, "")
         # Envoy joins duplicates with a comma and shows bytes that are not UTF-8 as "!".
         # CGI-like servers read an underscore as a hyphen.
@@ -160,12 +189,10 @@ class Header:
 class Claim:
     """A claim of the verified token. Claims that are not text count as a refusal."""
 
-    rests_on_target: ClassVar[bool] = False
-
     name: str
 
     def read(self, reading: Reading) -> str | None:
-        value = reading.subject.claims.get(self.name) if reading.subject else None
+        value = reading.claims.get(self.name)
         if value is not None and not isinstance(value, str):
             raise Refused("claim_not_text", f"The claim {self.name!r} of the token is not text.", status=403)
         return value or None
@@ -177,8 +204,6 @@ class BodyPointer:
 
     Where it leads through the elements of a list, all of them must say the same.
     """
-
-    rests_on_target: ClassVar[bool] = False
 
     text: str
     steps: tuple[Step, ...]
@@ -203,11 +228,6 @@ class KeyOwner:
     inner: Source
     owner: Callable[[str], str | None]
 
-    @property
-    def rests_on_target(self) -> bool:
-        """A key tells its owner by itself."""
-        return self.inner.rests_on_target
-
     def read(self, reading: Reading) -> str | None:
         key = self.inner.read(reading)
         if key is None:
@@ -225,8 +245,6 @@ class LookedUp:
     Empty where the object is shared by all, or has no known name.
     """
 
-    rests_on_target: ClassVar[bool] = False
-
     kind: str
     named: bool
     inner: Source
@@ -235,7 +253,7 @@ class LookedUp:
         identifier = self.inner.read(reading)
         if identifier is None:
             return None
-        found = reading.lookup(self.kind, identifier)
+        found = reading.look_up(self.kind, identifier)
         if found is None:
             raise NoSuchObject
         return found.name if self.named else found.namespace

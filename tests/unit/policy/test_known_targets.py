@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from extauthz.policy.rule import MAX_KNOWN
+from extauthz.policy.known import MAX_KNOWN
+from extauthz.request import Request, read
 from extauthz.review import ResourceAttributes
 from tests.cases import ALICE, BOB, Named, decided, gateway, policy_of, request
+
+
+def on(host: str, method: str) -> Request:
+    return read(method=method, target="/r", headers={}, host=host)
+
 
 BY_TARGET = "- {name: r, match: {path: '/r/{ns}'}, access: [{verb: list, resource: runs, namespace: path:ns}]}\n"
 BY_HEADER = (
@@ -53,3 +59,14 @@ def test_refusals_are_not_remembered_and_memory_is_bounded(tmp_path: Path) -> No
         built.decide(request("GET", f"/r/team-{number}"))
     (rule,) = policy.rules
     assert len(rule._known) <= MAX_KNOWN
+    assert len(policy.routes._known) <= MAX_KNOWN
+
+
+def test_a_route_is_remembered_for_its_method_and_host_alone(tmp_path: Path) -> None:
+    """The same target with another method or host is another route."""
+    rules = "- {name: r, match: {path: /r, methods: [GET], hosts: [a.example]}, allow: public}\n"
+    built = gateway(policy=policy_of(tmp_path, rules))
+    for _ in range(2):
+        assert decided(built.decide(on("a.example", "GET"))).allowed
+        assert not decided(built.decide(on("a.example", "POST"))).allowed
+        assert not decided(built.decide(on("b.example", "GET"))).allowed
