@@ -120,7 +120,7 @@ def _read(text: str, body: bytes) -> str:
     path = template.parse("/x/{id}")
     source = syntax.parse(text, path, syntax.Known(KEYS, LOOKUPS))
     try:
-        return source.read(Reading(request("POST", "/x/1", body=body), None, path, lambda kind, id_: None)) or ""
+        return source.read(Reading(request("POST", "/x/1", body=body), None, lambda kind, id_: None)) or ""
     except Refused as error:
         return str(error.reason)
 
