@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -502,11 +505,24 @@ def test_missing_files_and_folders_are_told(tmp_path: Path) -> None:
         policy.load([tmp_path], KEYS)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_an_unreadable_folder_is_told(tmp_path: Path) -> None:
+@contextlib.contextmanager
+def without_privileges() -> Iterator[None]:
+    """Root may read everything, so be nobody for a moment."""
+    mine = os.geteuid()
+    if mine == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(mine)
+
+
+def test_an_unreadable_folder_is_told() -> None:
     """A folder that cannot be listed is not an empty one."""
-    folder = tmp_path / "closed"
-    folder.mkdir(mode=0o000)
-    (tmp_path / "a.yaml").write_text(HEAD + "rules: []")
-    with pytest.raises(ConfigurationError, match="cannot be read: Permission denied"):
-        policy.load([tmp_path], KEYS)
+    with tempfile.TemporaryDirectory() as name:
+        top = Path(name)
+        top.chmod(0o755)
+        (top / "a.yaml").write_text(HEAD + "rules: []")
+        (top / "closed").mkdir(mode=0o000)
+        with without_privileges(), pytest.raises(ConfigurationError, match="cannot be read: Permission denied"):
+            policy.load([top], KEYS)
