@@ -21,8 +21,11 @@ from extauthz.errors import Refused
 
 MAX_TARGET_BYTES = 16384
 MAX_KNOWN_TARGET_BYTES = 1024
+MAX_KNOWN_PARTS = 32
 MAX_SEGMENTS = 256
 MAX_PARAMETERS = 256
+MAX_ENCODINGS = 8
+"""How often a segment may be percent-encoded before nobody looks any deeper: each level costs a pass over it."""
 
 
 class Fault(StrEnum):
@@ -90,7 +93,8 @@ _PLAIN_PATH = re.compile(
 )
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 _SEGMENT_CHARACTERS = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%\\-]*")
-_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TWICE = re.compile(r"%25[0-9A-Fa-f]{2}")
 _ESCAPED: Mapping[int, Fault] = {
     **dict.fromkeys(_UNRESERVED, Fault.ENCODED_UNRESERVED),
@@ -98,7 +102,8 @@ _ESCAPED: Mapping[int, Fault] = {
     ord("/"): Fault.ENCODED_SLASH,
     ord("\\"): Fault.BACKSLASH,
 }
-_CAMEL = re.compile(r"(?<=[a-z0-9])([A-Z])")
+_DOTS = re.compile(r"(?:\A|[/\\])\s*\.{1,2}\s*(?:[;/\\]|\Z)")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +184,7 @@ def read(
 
     Never raises; what cannot be read in one way only is told in `Request.faults`.
     """
-    read = _known_target(target) if len(target) <= MAX_KNOWN_TARGET_BYTES else _read_target(target)
+    read = _known_target(target) if _is_worth_knowing(target) else _read_target(target)
     return Request(
         method,
         target,
@@ -198,20 +203,23 @@ def read(
 def _read_target(target: str) -> Target:
     path, mark, query = target.partition("?")
     faults: list[tuple[Fault, int]] = []
-    if len(target) > MAX_TARGET_BYTES:
+    if len(target) > MAX_TARGET_BYTES or path.count("/") > MAX_SEGMENTS:
         faults.append((Fault.TARGET_TOO_LONG, WHOLE_REQUEST))
         path, mark, query = "/", "", ""
     elif _PLAIN_PATH.fullmatch(path) is None:
         faults += _path_faults(path)
     segments = tuple(path.split("/")[1:]) if path.startswith("/") else ()
-    if len(segments) > MAX_SEGMENTS:
-        faults.append((Fault.TARGET_TOO_LONG, WHOLE_REQUEST))
     parameters, repeated = (_parameters(query, faults)) if mark and query else (_NO_PARAMETERS, _NONE)
     return Target(path, segments, parameters, repeated, tuple(faults))
 
 
-# Browsers and SDKs poll the same targets; the bound keeps the memory of hostile ones small.
+# Browsers and SDKs poll the same targets.
 _known_target = lru_cache(maxsize=4096)(_read_target)
+
+
+def _is_worth_knowing(target: str) -> bool:
+    """Whether a target takes little memory once it is read: anybody can send what is remembered here."""
+    return len(target) <= MAX_KNOWN_TARGET_BYTES and target.count("/") + target.count("&") <= MAX_KNOWN_PARTS
 
 
 _NO_PARAMETERS: Mapping[str, str] = {}
@@ -243,7 +251,7 @@ def camel_case(name: str) -> str:
 
 def snake_case(name: str) -> str:
     """Return the snake_case name of a protobuf JSON field; what is no camelCase stays as it is."""
-    return _CAMEL.sub(r"_\1", name).lower() if name[:1].islower() and not name.islower() else name
+    return _CAMEL.sub("_", name).lower() if name[:1].islower() and not name.islower() else name
 
 
 def _envelope_faults(method: str, target: str, headers: Mapping[str, str]) -> tuple[tuple[Fault, int], ...]:
@@ -287,6 +295,9 @@ def _segment_faults(segment: str) -> Iterator[Fault]:
         yield Fault.CONTROL
     elif _SEGMENT_CHARACTERS.fullmatch(segment) is None:
         yield Fault.UNSAFE_CHARACTER
+    if _BAD_ESCAPE.search(segment):
+        yield Fault.BAD_ESCAPE
+        return  # decoders differ on what it means, so nothing can be said of the rest
     if "%" in segment:
         yield from _escape_faults(segment)
     if _has_dots(segment):
@@ -294,10 +305,8 @@ def _segment_faults(segment: str) -> Iterator[Fault]:
 
 
 def _escape_faults(segment: str) -> Iterator[Fault]:
-    for escape in _ESCAPE.finditer(segment):
-        if escape[1] is None:
-            yield Fault.BAD_ESCAPE
-        elif fault := _ESCAPED.get(int(escape[1], 16)):
+    for digits in dict.fromkeys(_ESCAPE.findall(segment)):
+        if fault := _ESCAPED.get(int(digits, 16)):
             yield fault
     if _TWICE.search(segment):
         yield Fault.DOUBLE_ENCODING
@@ -313,9 +322,12 @@ def _escape_faults(segment: str) -> Iterator[Fault]:
 def _has_dots(segment: str) -> bool:
     """Whether any reader, however often it decodes, could see `.` or `..` in this segment."""
     text = segment
-    while "%" in text and (decoded := unquote_to_bytes(text).decode("latin-1")) != text:
+    for _ in range(MAX_ENCODINGS):
+        decoded = unquote_to_bytes(text).decode("latin-1") if "%" in text else text
+        if decoded == text:
+            return _DOTS.search(text) is not None
         text = decoded
-    return any(part.partition(";")[0].strip() in (".", "..") for part in re.split(r"[/\\]", text))
+    return True
 
 
 def _has_controls(text: str) -> bool:
@@ -363,8 +375,9 @@ def _decoded(text: str, problems: list[Fault]) -> str:
     if text.isalnum() and text.isascii():
         return text
     if "%" in text or "+" in text:
-        if any(escape[1] is None for escape in _ESCAPE.finditer(text)):
+        if _BAD_ESCAPE.search(text):
             problems.append(Fault.QUERY_BAD_ESCAPE)
+            return ""
         text = _utf8(unquote_to_bytes(text.replace("+", " ")), problems)
     elif not text.isascii():
         problems.append(Fault.QUERY_INVALID_UTF8)

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from extauthz.errors import Refused
 from extauthz.request import (
+    MAX_ENCODINGS,
+    MAX_KNOWN_PARTS,
     MAX_KNOWN_TARGET_BYTES,
     MAX_PARAMETERS,
     MAX_SEGMENTS,
@@ -319,9 +321,27 @@ def test_a_target_is_read_once_and_still_judged_with_its_own_headers() -> None:
     assert again.parameters is first.parameters
 
 
-def test_a_long_target_is_not_remembered() -> None:
-    """The memory that hostile targets can take is bounded."""
-    long = "/" + "a" * MAX_KNOWN_TARGET_BYTES
-    assert (
-        read(method="GET", target=long, headers={}).segments is not read(method="GET", target=long, headers={}).segments
-    )
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/" + "a" * MAX_KNOWN_TARGET_BYTES,
+        "/a" * (MAX_KNOWN_PARTS + 1),
+        "/a?" + "&".join(f"{number}=" for number in range(MAX_KNOWN_PARTS + 1)),
+    ],
+)
+def test_a_target_that_takes_much_memory_is_not_remembered(target: str) -> None:
+    """A thousand bytes of many small parts take twenty times as much once they are read, and anybody can send them."""
+    first, again = (read(method="GET", target=target, headers={}) for _ in range(2))
+    assert first.segments is not again.segments
+
+
+def test_a_path_of_too_many_segments_is_not_looked_at() -> None:
+    """It is refused anyway, and each segment would cost its time."""
+    assert faults("/%41" * (MAX_SEGMENTS + 1)) == {Fault.TARGET_TOO_LONG}
+
+
+def test_what_is_encoded_too_often_counts_as_a_dot_segment() -> None:
+    """Each level costs a pass, so nobody looks deeper; where double encoding is tolerated, this still is not."""
+    assert Fault.DOT_SEGMENT not in TOLERABLE
+    assert Fault.DOT_SEGMENT not in faults("/%" + "25" * (MAX_ENCODINGS - 2) + "41")
+    assert Fault.DOT_SEGMENT in faults("/%" + "25" * MAX_ENCODINGS + "41")
