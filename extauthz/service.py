@@ -35,6 +35,9 @@ LOOKUPS = kfp.KINDS
 
 RESTART_SECONDS = 1.0
 
+READINESS_SECONDS = 0.25
+"""How often gRPC health is made to say what `/readyz` says; some of what it depends on tells nobody of changes."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -97,7 +100,7 @@ class Service:
             changed=self._replace_policy,
         )
         self._tasks: list[asyncio.Task[None]] = []
-        self._stopping = False
+        self._state = "starting"
 
     @property
     def grpc_port(self) -> int | None:
@@ -116,7 +119,10 @@ class Service:
 
     def blockers(self) -> list[str]:
         """Say why no check can be answered, in sentences; empty when ready."""
-        return ["stopping"] if self._stopping else [*self.authenticator.problems(), *self.authority.blockers()]
+        if self._state == "stopping":
+            return [self._state]
+        state = [self._state] if self._state else []
+        return [*state, *self.authenticator.problems(), *self.authority.blockers()]
 
     def warnings(self) -> list[str]:
         """Say what is wrong while the last good state serves."""
@@ -125,24 +131,29 @@ class Service:
         return found + self.authority.warnings()
 
     async def start(self) -> None:
-        """Start the background work, then listen. Raises ConfigurationError when an address is taken."""
+        """Start the background work, then listen. Raises ConfigurationError when an address is taken.
+
+        The admin listener is first, so that whatever takes long can be read there.
+        """
         for warning in self.gateway.policy.warnings:
             _logger.warning("%s", warning)
+        await self._admin.start()
         await self.authenticator.start()
         await self.authority.start()
         if self.lookup:
             await self.lookup.start()
         self._tasks.append(asyncio.create_task(_keep_running("policy watch", self._watch.run)))
         if self._grpc:
+            await self._grpc.set_ready(False)
             await self._grpc.start()
-            await self._grpc.set_ready(True)
         if self._http:
             await self._http.start()
-        await self._admin.start()  # last, so that nobody is told to be ready before the edges listen
+        self._state = ""
+        self._tasks.append(asyncio.create_task(_keep_running("readiness", self._follow_readiness)))
 
     async def stop(self, grace: float = 5.0) -> None:
         """Finish the checks under way within `grace` seconds, then release everything."""
-        self._stopping = True
+        self._state = "stopping"
         self._watch.stop()
         if self._grpc:
             await self._grpc.set_ready(False)
@@ -158,6 +169,16 @@ class Service:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+    async def _follow_readiness(self) -> None:
+        """Let gRPC health say what `/readyz` says."""
+        told = False
+        while self._grpc and self._state != "stopping":
+            ready = not self.blockers()
+            if ready is not told:
+                told = ready
+                await self._grpc.set_ready(ready)
+            await asyncio.sleep(READINESS_SECONDS)
 
     def _replace_policy(self, loaded: Policy) -> None:
         self.gateway.policy = loaded
