@@ -21,13 +21,14 @@ from extauthz.identity import Authenticators
 from extauthz.lookup import kfp
 from extauthz.lookup.artifact import namespace_of_key
 from extauthz.lookup.kfp import KfpLookup
+from extauthz.lookup.viewer import namespace_of_token
 from extauthz.observe.meter import MeteredGateway
 from extauthz.observe.metrics import Metrics
 from extauthz.policy import Policy
 from extauthz.policy.reload import PolicyWatch
 from extauthz.settings import Settings
 
-KEYS = {"artifact": namespace_of_key}
+KEYS = {"artifact": namespace_of_key, "viewer": namespace_of_token}
 """The kinds of keys that a policy may name in `key:KIND:SOURCE`."""
 
 LOOKUPS = kfp.KINDS

@@ -9,9 +9,11 @@ from pathlib import Path
 from extauthz import policy
 from extauthz.access import rbac
 from extauthz.decision import Decision
+from extauthz.found import Found
 from extauthz.gateway import Authenticator, Authorizer, Gateway, NamespaceLookup
 from extauthz.lookup import kfp
 from extauthz.lookup.artifact import namespace_of_key
+from extauthz.lookup.viewer import namespace_of_token
 from extauthz.policy import Policy
 from extauthz.request import EMPTY_BODY, Body, Request, read
 from extauthz.settings import ResponseSettings
@@ -19,8 +21,11 @@ from extauthz.subject import Subject
 
 REPOSITORY = Path(__file__).parents[1]
 DATA = Path(__file__).parent / "data"
-KEYS = {"artifact": namespace_of_key}
+KEYS = {"artifact": namespace_of_key, "viewer": namespace_of_token}
 LOOKUPS = kfp.KINDS
+SHIPPED = sorted((REPOSITORY / "policies" / "kubeflow").glob("*.yaml"))
+POLICIES = [DATA / "cases" / "policy.yaml", *(file for file in SHIPPED if file.stem != "dashboard")]
+"""The cases' policy and the shipped one but for the dashboard, which has the same paths."""
 ALICE = "alice@example.com"
 BOB = "bob@example.com"
 
@@ -36,9 +41,18 @@ class Named:
         return Subject.authenticated(self.user, self.groups, authenticator="test") if self.user else None
 
 
+@dataclass(frozen=True)
+class TeamA:
+    """A lookup to which every object is team-a's; keys of artifacts tell themselves."""
+
+    def namespace(self, kind: str, id: str) -> Found | Awaitable[Found | None] | None:  # noqa: A002
+        owner = namespace_of_key(id) if kind == "artifact_key" else "team-a"
+        return Found(owner) if owner else None
+
+
 def load_policy(*paths: Path) -> Policy:
-    """Load the cases' policy, the shipped one, and further files."""
-    return policy.load([DATA / "cases" / "policy.yaml", REPOSITORY / "policies" / "kubeflow", *paths], KEYS, LOOKUPS)
+    """Load the cases' policy and further files."""
+    return policy.load([*POLICIES, *paths], KEYS, LOOKUPS)
 
 
 def policy_of(tmp_path: Path, rules: str) -> Policy:
@@ -63,7 +77,7 @@ def gateway(
         authenticator=authenticator or Named(user, groups),
         authorizer=authorizer or rbac.RbacAuthorizer(rbac.load([DATA / "cases" / "rbac.yaml"])),
         response=response or ResponseSettings(),
-        lookup=lookup,
+        lookup=lookup or TeamA(),
     )
 
 

@@ -87,7 +87,10 @@ class DemoMesh:
         await self._stack.aclose()
 
     def _write_settings(self) -> Settings:
-        content = _overlay(_settings(self.signer.issuer, self.policies, self.manifests), self._settings)
+        (self.folder / "kfp-token").write_text("demo")
+        kfp = {"url": f"http://{HOST}:{self.upstream.port}", "tokenFile": "kfp-token"}
+        shipped = {"lookups": {"kfp": kfp}, **_settings(self.signer.issuer, self.policies, self.manifests)}
+        content = _overlay(shipped, self._settings)
         self.settings_file.write_text(yaml.safe_dump(content, sort_keys=False))
         return settings_module.load(self.settings_file)
 

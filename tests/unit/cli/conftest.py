@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from extauthz.cli import main
-from tests.cases import DATA, REPOSITORY
+from tests.cases import DATA, POLICIES
 from tests.issuer import Issuer
 
 
@@ -77,7 +77,8 @@ def config(tmp_path: Path, issuer: Issuer) -> Path:
             ]
         },
         "access": {"rbac": {"manifests": [str(DATA / "cases" / "rbac.yaml")]}},
-        "policy": {"paths": [str(DATA / "cases" / "policy.yaml"), str(REPOSITORY / "policies" / "kubeflow")]},
+        "lookups": {"kfp": {"url": "http://127.0.0.1:9", "tokenFile": "token"}},  # nobody listens there
+        "policy": {"paths": [str(file) for file in POLICIES]},
         "body": {"maxRequestBytes": 256},
     }
     file = tmp_path / "settings.yaml"

@@ -65,7 +65,7 @@ def test_an_allowed_request_explained(check: Run) -> None:
     }
     assert rule["name"] == "kfp-v2beta1-runs-list"
     assert Path(rule["file"]).read_text().splitlines()[rule["line"] - 1].endswith("kfp-v2beta1-runs-list")
-    assert {"attribute": "namespace", "source": "query:namespace", "value": "team-a"} in values
+    assert {"attribute": "namespace", "source": "query:namespace?", "value": "team-a"} in values
     assert ran.code == 0
 
 
@@ -171,16 +171,10 @@ def test_keys_out_of_reach_are_an_error(extauthz: Run, config: Path, issuer: Iss
     assert (ran.code, ran.answer["outcome"], ran.answer["status"]) == (1, "error", 503)
 
 
-def test_a_lookup_out_of_reach_is_an_error(check: Run, config: Path, tmp_path: Path) -> None:
+def test_a_lookup_out_of_reach_is_an_error(check: Run, tmp_path: Path) -> None:
     """A namespace that nobody can tell is neither an allow nor a refusal: 503."""
-    policy, secret = tmp_path / "lookup.yaml", tmp_path / "token"
-    secret.write_text("x")
-    right = "{verb: get, resource: runs, namespace: 'lookup:run:path:id'}"
-    rule = f"{{name: look, match: {{path: '/look/{{id}}'}}, access: [{right}]}}"
-    policy.write_text(f"apiVersion: extauthz.dev/v1\nkind: Policy\nrules: [{rule}]\n")
-    with_policy = config.read_text().replace("policy:\n  paths:", f"policy:\n  paths:\n  - {policy}")
-    config.write_text(f"{with_policy}lookups: {{kfp: {{url: 'http://127.0.0.1:1', tokenFile: {secret}}}}}\n")
-    ran = check("-u", ALICE, "GET", "/look/5f3e5b7e-8d2c-4d0a-9c54-0a1b2c3d4e5f")
+    (tmp_path / "token").write_text("x")
+    ran = check("-u", ALICE, "GET", "/pipeline/apis/v2beta1/runs/5f3e5b7e-8d2c-4d0a-9c54-0a1b2c3d4e5f")
     assert (ran.code, ran.answer["outcome"], ran.answer["status"]) == (1, "error", 503)
     assert ran.answer["values"][-1]["value"] is None
 
@@ -312,7 +306,10 @@ CAPTURED = sorted(
 )
 
 
-REACHABLE = {"get-dup-headers", "get-query", "head", "header-name-odd", "non-utf8-header", "websocket"}
+REACHABLE = {"get-dup-headers", "get-query", "head", "header-name-odd", "non-utf8-header", "websocket"} | {
+    # Files of the pipelines UI, which are for everybody who is logged in.
+    *("h2-get", "jwt-istio-order-spoof", "jwt-istio-order-twotokens", "sidecar-mtls"),
+}
 
 
 @pytest.mark.parametrize("name", CAPTURED)

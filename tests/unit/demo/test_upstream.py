@@ -66,3 +66,33 @@ async def test_a_connection_may_outlive_the_stub(client: ClientSession) -> None:
         await socket.receive_json()
     assert (await socket.receive()).type.name in {"CLOSE", "CLOSED", "CLOSING"}
     await socket.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/apis/v2beta1/experiments/first-a", {"experiment_id": "first-a", "namespace": "team-a"}),
+        ("/apis/v2beta1/pipelines/first-b", {"pipeline_id": "first-b", "namespace": "team-b"}),
+        ("/apis/v2beta1/recurringruns/first-c", {"recurring_run_id": "first-c", "namespace": "team-c"}),
+    ],
+)
+async def test_objects_have_namespaces(
+    upstream: Upstream, client: ClientSession, path: str, expected: dict[str, str]
+) -> None:
+    """What lookups ask for is answered as the KFP API does, and is no request of a user."""
+    async with client.get(_url(upstream, path)) as response:
+        assert expected.items() <= (await response.json()).items()
+    assert upstream.received == 0
+
+
+async def test_a_run_has_its_namespace_as_a_reference(upstream: Upstream, client: ClientSession) -> None:
+    """Runs are asked of the API that tells their namespace."""
+    async with client.get(_url(upstream, "/apis/v1beta1/runs/first-a")) as response:
+        (reference,) = (await response.json())["run"]["resource_references"]
+    assert reference["key"] == {"type": "NAMESPACE", "id": "team-a"}
+
+
+async def test_other_objects_are_unknown(upstream: Upstream, client: ClientSession) -> None:
+    """Every other id is answered with 404."""
+    async with client.get(_url(upstream, "/apis/v1beta1/runs/second")) as response:
+        assert response.status == 404
