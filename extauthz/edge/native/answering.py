@@ -16,6 +16,8 @@ from extauthz.gateway import Gateway, failed
 from extauthz.request import Request
 
 MAX_PREPARED = 1024
+MAX_PREPARED_CHARACTERS = 1024
+"""Allows with longer headers are written anew each time."""
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
@@ -26,8 +28,8 @@ _logger = logging.getLogger(__name__)
 class Answering(Generic[Asked, Answer]):
     """Decides what is asked in an edge's own form.
 
-    `read` makes a request of it, or raises Refused; `render` writes a decision. Allows are
-    written once for the same headers, so nothing else of their decision may be written.
+    `read` makes a request of it, or raises Refused; `render` writes a decision. Allows with the
+    same headers, removals and cookies are written once, so nothing else of them may be written.
     """
 
     def __init__(
@@ -67,9 +69,11 @@ class Answering(Generic[Asked, Answer]):
         key = decision.headers, decision.remove, decision.cookies
         answer = self._prepared.get(key)
         if answer is None:
-            if len(self._prepared) >= MAX_PREPARED:
-                self._prepared.clear()
-            answer = self._prepared[key] = self._render(decision, None)
+            answer = self._render(decision, None)
+            if sum(len(value) for _, value in decision.headers) <= MAX_PREPARED_CHARACTERS and not decision.cookies:
+                if len(self._prepared) >= MAX_PREPARED:
+                    self._prepared.clear()
+                self._prepared[key] = answer
         return answer
 
     async def _wait(self, decision: Awaitable[Decision], request: Request, seconds: float | None) -> Answer:

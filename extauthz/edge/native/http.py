@@ -155,8 +155,9 @@ def _joined(head: Head) -> dict[str, str]:
 def _told(decision: Decision, request: Request | None) -> reply.Reply:
     if not decision.allowed:
         return reply.refusal(decision, request)
+    cookies = (("set-cookie", cookie) for cookie in decision.cookies)
     removed = ((REMOVE, ",".join(decision.remove)),) if decision.remove else ()
-    return reply.Reply(200, (*decision.headers, *removed), b"")
+    return reply.Reply(200, (*decision.headers, *cookies, *removed), b"")
 
 
 def _http1_response(decision: Decision, request: Request | None) -> http1.Response:

@@ -69,6 +69,7 @@ class RequestReader:
         self._parser = httptools.HttpRequestParser(self)
         self._target = b""
         self._headers: dict[str, str] = {}
+        self._fields: dict[str, str] = {}
         self._repetitions = 0
         self._head_bytes = 0
         self._in_head = False
@@ -99,26 +100,29 @@ class RequestReader:
         self.within = self._in_head = True
         self._target = b""
         self._body = bytearray()
-        self._headers = {}
+        self._fields = {}
         self._repetitions = self._head_bytes = 0
 
     def on_url(self, piece: bytes) -> None:
         self._target += piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:
-            return  # trailers have no say
         key = _names.get(name) or _name(name)
-        text = value.decode("utf-8", "surrogateescape").rstrip(" \t")
-        headers = self._headers
-        if key in headers:
+        try:
+            text = value.decode().rstrip(" \t")
+        except UnicodeDecodeError:
+            text = value.decode("utf-8", "surrogateescape").rstrip(" \t")
+        fields = self._fields
+        if key in fields:
             self._repetitions += 1
-            text = f"{headers[key]},{text}"
-        headers[key] = text
+            text = f"{fields[key]},{text}"
+        fields[key] = text
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        headers, limits = self._headers, self._limits
+        self._headers = headers = self._fields
+        self._fields = {}  # for the trailers, which have no say
+        limits = self._limits
         if len(headers) > limits.max_headers or self._repetitions > MAX_REPETITIONS:
             raise BadRequest(431, "the request has too many headers")
         version = self._parser.get_http_version()
