@@ -50,17 +50,18 @@ from envoy_data_plane.google.protobuf import Any
 
 from extauthz.demo import HOST
 from extauthz.demo.envoy import EnvoyConfig
+from extauthz.request import header_spellings
 
 _OVERRIDES = ("x-http-method", "x-http-method-override", "x-method-override")
 HEADERS_IN_CHECK = (
     *("accept", "content-encoding", "content-type", "cookie", "sec-fetch-mode", "traceparent", "upgrade"),
     *("kubeflow-groups", "kubeflow-userid", "x-envoy-auth-partial-body", "x-request-id"),
-    *_OVERRIDES,
-    *(name.replace("-", "_") for name in _OVERRIDES),  # a CGI-like upstream reads them as the same
+    # A CGI-like upstream reads every spelling as the same.
+    *(spelling for name in _OVERRIDES for spelling in header_spellings(name)),
 )
 """Istio's `includeRequestHeadersInCheck`. Envoy adds authorization, content-length, host and method."""
-HEADERS_TO_UPSTREAM = ("authorization", "kubeflow-groups", "kubeflow-userid")
-"""Istio's `headersToUpstreamOnAllow`."""
+HEADERS_TO_UPSTREAM = ("authorization", "cookie", "kubeflow-groups", "kubeflow-userid")
+"""Istio's `headersToUpstreamOnAllow`. Without `cookie`, what `removeCookies` takes off would reach the upstream."""
 HEADERS_TO_CLIENT = (
     *("cache-control", "content-security-policy", "content-type", "location", "retry-after", "set-cookie"),
     *("vary", "www-authenticate", "x-content-type-options"),
