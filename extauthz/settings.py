@@ -89,6 +89,17 @@ class WatchSettings(Model):
     """The longest pause between two tries."""
 
 
+class LocalSettings(Model):
+    """Reviews answered here, from the watched RBAC objects: only for clusters where RBAC is the only authorizer.
+
+    The API server is asked instead while the watch does not see every change, and for good, until
+    the next start, once one of its answers differs or an object cannot be read.
+    """
+
+    verify_sample: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """Which share of the answers is compared with real reviews, in the background."""
+
+
 class KubernetesAuthorizer(Model):
     """SubjectAccessReviews by the API server of a cluster."""
 
@@ -108,6 +119,8 @@ class KubernetesAuthorizer(Model):
     """How long answers are believed."""
     watch: WatchSettings = Field(default_factory=WatchSettings)
     """How changes of rights are seen."""
+    local: LocalSettings | None = None
+    """Evaluate RBAC here instead of asking; unset asks the API server."""
 
     @model_validator(mode="after")
     def _nobody_takes_all(self) -> KubernetesAuthorizer:

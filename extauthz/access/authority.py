@@ -11,13 +11,17 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from extauthz import settings
 from extauthz.access import rbac
 from extauthz.errors import Unavailable
 from extauthz.review import Attributes, NonResourceAttributes, Review
 from extauthz.subject import Subject
+
+if TYPE_CHECKING:
+    from extauthz.access.cache import Reviewer
+    from extauthz.access.local import LocalAuthorizer
 
 PROBE_SECONDS = 1.0
 """The pause between two first reviews while the API server does not answer."""
@@ -81,7 +85,10 @@ class Embedded:
 
 
 class Cluster:
-    """An API server, behind a cache that the RBAC watch keeps honest."""
+    """An API server, behind a cache that the RBAC watch keeps honest.
+
+    Where settings say so (`local`), what the watch sees is evaluated here; the cache then stands behind that.
+    """
 
     def __init__(self, limits: settings.KubernetesAuthorizer, *, kubeconfig: Path | None) -> None:
         self._limits = limits
@@ -89,6 +96,7 @@ class Cluster:
         self._stack = contextlib.AsyncExitStack()
         self.started = False
         self._problem = ""
+        self.local: LocalAuthorizer | None = None
         self.answered = asyncio.Event()
         """Set once the API server has answered a review."""
 
@@ -99,6 +107,7 @@ class Cluster:
         from extauthz.access.generations import Generations
         from extauthz.access.kubernetes.connection import Connection
         from extauthz.access.kubernetes.reviews import KubernetesAuthorizer
+        from extauthz.access.local import LocalAuthorizer
         from extauthz.access.watch import RbacWatch
 
         limits = self._limits
@@ -111,7 +120,18 @@ class Cluster:
         generations = Generations()
         self.reviews = KubernetesAuthorizer(connection, limits, tell=generations.tell_answering)
         self.cached = CachedAuthorizer(self.reviews, limits.cache, generations)
-        self.watch = RbacWatch(connection, limits.watch, generations, settling_seconds=limits.cache.settling_seconds)
+        self._authorizer: Reviewer = self.cached
+        settling = limits.cache.settling_seconds
+        if limits.local:
+            self._authorizer = self.local = LocalAuthorizer(
+                generations,
+                fallback=self.cached,
+                real=self.reviews,
+                sample=limits.local.verify_sample,
+                settling_seconds=settling,
+            )
+            self._stack.push_async_callback(self.local.close)
+        self.watch = RbacWatch(connection, limits.watch, generations, settling_seconds=settling, sink=self.local)
         self.watch.start()
         self._stack.push_async_callback(self.watch.close)
         self._stack.push_async_callback(self.cached.close)
@@ -128,7 +148,7 @@ class Cluster:
         """Return the kept review, or ask. Raises Unavailable."""
         if not self.started:
             raise Unavailable("authorizer_stopped", "No reviews are asked now.")
-        return self.cached.review(subject, attributes)
+        return self._authorizer.review(subject, attributes)
 
     def blockers(self) -> list[str]:
         """Say why no review was ever answered."""
@@ -137,8 +157,10 @@ class Cluster:
         return [] if self.answered.is_set() else [f"the API server has not answered a review yet{self._problem}"]
 
     def warnings(self) -> list[str]:
-        """Say what the API server refuses, and which changes the watch does not see."""
-        return [*self.reviews.problems(), *self.watch.problems()] if self.started else []
+        """Say what the API server refuses, which changes the watch does not see, and why nothing is evaluated here."""
+        if not self.started:
+            return []
+        return [*self.reviews.problems(), *self.watch.problems(), *(self.local.problems() if self.local else [])]
 
     async def _probe(self) -> None:
         """Ask until there is a first answer, since only then is the service of use."""

@@ -5,7 +5,8 @@ longer than the watch is late. Promises: an answer of the evaluator is given onl
 every resource is synced, every object could be read, and no real review has ever differed;
 else the question goes to the fallback. A sample of the answers is compared with real
 reviews in the background. The first difference that is still there after the settling
-time, with nothing changed meanwhile, ends local evaluation until the next start.
+time, with nothing changed meanwhile, ends local evaluation until the next start: what
+caused it, another authorizer or a bug of ours, may not show in the next samples.
 
 What the watch tells of two resources may arrive in another order than it was written, as
 it may in kube-apiserver's own informers.
@@ -81,6 +82,11 @@ class LocalAuthorizer:
         if self._chance() < self._sample and self._comparison is None:
             self._comparison = asyncio.create_task(self._compare(subject, attributes))
         return self._evaluator.review(subject, attributes)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether nothing has been found that speaks against local answers."""
+        return not self._distrust
 
     def problems(self) -> list[str]:
         """Say why reviews are asked instead of evaluated here."""

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from extauthz import __version__
 from extauthz.access.authority import Authority, Cluster
+from extauthz.access.local import LocalAuthorizer
 from extauthz.observe.meter import BOUNDS, Histogram, Meter
 
 _BREAKER = ("closed", "half_open", "open")
@@ -48,6 +49,8 @@ class Metrics(Collector):
             yield from _reviews(self._authority)
             yield from _cache(self._authority)
             yield from _watch(self._authority)
+            if self._authority.local:
+                yield from _local(self._authority.local)
 
 
 def _decisions(meter: Meter) -> Iterator[Metric]:
@@ -99,6 +102,17 @@ def _watch(cluster: Cluster) -> Iterator[Metric]:
     yield Counter("extauthz_watch_lists", "Resources listed anew.", value=counts.lists)
     yield Counter("extauthz_watch_failures", "Lists and watches that failed.", value=counts.failures)
     yield Counter("extauthz_watch_restarts", "Failures that nobody foresaw.", value=counts.restarts)
+
+
+def _local(local: LocalAuthorizer) -> Iterator[Metric]:
+    counts = local.counts
+    text = "1 while local evaluation is believed; 0 after a difference, until the next start."
+    yield Gauge("extauthz_local_trusted", text, value=local.trusted)
+    asked = Counter("extauthz_local_reviews", "Reviews by who answered them.", labels=("answered",))
+    yield _labelled(asked, {"local": counts.local, "fallback": counts.fallback})
+    compared = Counter("extauthz_local_comparisons", "Local answers held against real reviews.", labels=("result",))
+    results = {"equal": counts.verified, "different": counts.differences, "undecided": counts.undecided}
+    yield _labelled(compared, results)
 
 
 def _labelled(family: Counter | Gauge, values: dict[str, int | bool]) -> Metric:

@@ -16,7 +16,7 @@ from extauthz.access import authority
 from extauthz.access.authority import Cluster, Embedded
 from extauthz.errors import ConfigurationError, Unavailable
 from extauthz.review import ResourceAttributes, Review
-from extauthz.settings import Access, ReviewCacheSettings, WatchSettings
+from extauthz.settings import Access, LocalSettings, ReviewCacheSettings, WatchSettings
 from extauthz.subject import Subject
 from tests.apiserver import Double, answer
 from tests.apiserver.fixtures import double
@@ -221,6 +221,77 @@ async def test_an_outage_after_the_first_answer_is_a_warning(double: Double) -> 
             await five_failures(cluster)
         assert cluster.blockers() == []
         assert cluster.warnings() == [SILENT]
+
+
+async def compared(cluster: Cluster) -> None:
+    """Wait until the comparison under way is over."""
+    assert cluster.local
+    assert cluster.local._comparison
+    await cluster.local._comparison
+
+
+async def test_local_answers_follow_the_live_watch_and_ask_nothing(double: Double) -> None:
+    """Rights come and go with the watch's events; the API server is asked only to compare."""
+    double.write(EDITOR)
+    double.write(GRANT)
+    async with started(double.kubeconfig(), local=LocalSettings(verify_sample=1)) as cluster:
+        await asyncio.gather(cluster.answered.wait(), synced(cluster))
+        assert cluster.local
+        double.calls.clear()
+        assert await may(cluster)
+        await compared(cluster)
+        double.erase(GRANT)
+        await cluster.watch.wait_until(lambda: not local_allow(cluster))
+        await compared(cluster)
+        assert double.calls[f"create {REVIEWS}"] == cluster.local.counts.verified == 2
+        assert cluster.local.counts.fallback == 0
+        assert cluster.local.trusted
+        assert cluster.warnings() == []
+
+
+def local_allow(cluster: Cluster) -> bool:
+    """Whether ann may list pods, answered at once."""
+    answered = cluster.review(ANN, LIST_PODS)
+    assert isinstance(answered, Review)
+    return answered.allowed
+
+
+async def test_the_first_difference_from_the_server_ends_local_answers(double: Double) -> None:
+    """Where another authorizer has a say, the API server's word counts from then on, and everybody is told."""
+    double.write(EDITOR)
+    double.write(GRANT)
+    refused = {"kind": "SubjectAccessReview", "status": {"allowed": False, "denied": True, "reason": "a webhook"}}
+    local = LocalSettings(verify_sample=1)
+    async with started(double.kubeconfig(), local=local, cache=ReviewCacheSettings(settling_seconds=0.1)) as cluster:
+        await asyncio.gather(cluster.answered.wait(), synced(cluster))
+        assert cluster.local
+        with double.fault(REVIEWS, answer(201, refused)):
+            assert local_allow(cluster)
+            await compared(cluster)
+            assert not cluster.local.trusted
+            assert cluster.local.counts.differences == 1
+            assert not await may(cluster)
+            (warning,) = cluster.warnings()
+            assert "local RBAC evaluation is off: a real review differs for 'ann'" in warning
+        assert cluster.local.counts.fallback == 1
+        assert await may(cluster, BOB) is False
+        assert cluster.local.counts.fallback == 2
+
+
+async def test_while_the_watch_is_down_local_answers_are_asked_for(double: Double) -> None:
+    """What is not seen is not evaluated: the cache and the API server stand in."""
+    double.write(EDITOR)
+    async with started(double.kubeconfig(), local=LocalSettings()) as cluster:
+        await asyncio.gather(cluster.answered.wait(), synced(cluster))
+        assert cluster.local
+        with double.fault("/rolebindings", answer(503)):
+            double.objects.drop_watches()
+            await cluster.watch.wait_until(lambda: cluster.watch.states["rolebindings"] == "down")
+            double.write(GRANT)
+            assert await may(cluster)
+            assert cluster.local.counts.fallback == 1
+        await synced(cluster)
+        assert local_allow(cluster)
 
 
 @pytest.mark.parametrize(

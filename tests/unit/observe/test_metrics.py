@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -73,15 +74,22 @@ def gateway(desk: Desk) -> MeteredGateway:
     return MeteredGateway(policy=rules, authenticator=desk, authorizer=desk, response=ResponseSettings())
 
 
-@pytest.fixture
-async def cluster(double: Double) -> AsyncIterator[Cluster]:
+@asynccontextmanager
+async def started(double: Double, limits: settings.KubernetesAuthorizer) -> AsyncIterator[Cluster]:
     """A started cluster that is synced."""
-    cluster = Cluster(settings.KubernetesAuthorizer(), kubeconfig=double.kubeconfig())
+    cluster = Cluster(limits, kubeconfig=double.kubeconfig())
     await cluster.start()
     await cluster.answered.wait()
     await cluster.watch.wait_until(lambda: not cluster.watch.problems())
     yield cluster
     await cluster.stop()
+
+
+@pytest.fixture
+async def cluster(double: Double) -> AsyncIterator[Cluster]:
+    """A cluster by the default settings."""
+    async with started(double, settings.KubernetesAuthorizer()) as cluster:
+        yield cluster
 
 
 def samples(metrics: Metrics) -> Samples:
@@ -208,6 +216,26 @@ async def test_a_cluster_s_states_are_told(double: Double, cluster: Cluster) -> 
     assert value(found, "extauthz_reviews_total", result="failed") == 1
     assert value(found, "extauthz_watch_state", resource="rolebindings", state="forbidden") == 1
     assert value(found, "extauthz_watch_state", resource="rolebindings", state="synced") == 0
+
+
+async def test_local_evaluation_is_told_and_its_end_is_loud(double: Double) -> None:
+    """Who answered, what comparing came to, and 0 where an alert should ring."""
+    local = settings.LocalSettings(verify_sample=1)
+    cache = settings.ReviewCacheSettings(settling_seconds=0.1)
+    asked = ResourceAttributes("list", resource="pods")
+    granted = {"kind": "SubjectAccessReview", "status": {"allowed": True}}
+    async with started(double, settings.KubernetesAuthorizer(local=local, cache=cache)) as cluster:
+        metrics = Metrics(Meter(), cluster, lambda: True)
+        assert value(samples(metrics), "extauthz_local_trusted") == 1
+        with double.fault("subjectaccessreviews", answer(201, granted)):
+            assert isinstance(cluster.review(Subject.authenticated("ann"), asked), Review)
+            assert cluster.local
+            assert cluster.local._comparison
+            await cluster.local._comparison
+        found = samples(metrics)
+    assert value(found, "extauthz_local_trusted") == 0
+    assert value(found, "extauthz_local_reviews_total", answered="local") == 1
+    assert value(found, "extauthz_local_comparisons_total", result="different") == 1
 
 
 async def test_a_stopped_cluster_can_be_scraped(cluster: Cluster) -> None:
