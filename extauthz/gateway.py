@@ -79,6 +79,10 @@ class Gateway:
         step = flow.step()
         return step if isinstance(step, Decision) else flow.finish(step)
 
+    def refuse(self, error: ExtauthzError) -> Decision:
+        """Decide a check that no request could be read from, or that failed beside the flow."""
+        return failed(error)
+
     def values(self, rule: Rule, request: Request, subject: Subject | None) -> list[dict[str, str | None]]:
         """Return every source of a rule and what it reads, as far as that is in memory."""
         return rule.values(request, subject, _Flow(self, request).look_up)
@@ -214,7 +218,7 @@ class _Flow:
         if refused:
             message = cannot(subject, refused.attributes, hidden=refused.hidden)
         if rule.shadow:
-            _logger.warning("shadow rule %s would refuse: %s", rule.ref, message)
+            _logger.warning("shadow rule %s would refuse: %r", rule.ref, message)  # users choose parts of it
             return self._allow(Reason.SHADOW, message, reviews)
         return self._refuse(Outcome.DENY, 403, Reason.FORBIDDEN, message, reviews)
 

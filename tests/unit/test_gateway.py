@@ -206,6 +206,15 @@ def test_a_shadow_rule_allows_and_logs_what_it_would_refuse(tmp_path: Path, capl
     assert decided(gateway(policy=policy).decide(request("GET", "/tried?ns=team-a"))).reason == Reason.ALLOWED
 
 
+def test_a_user_name_forges_no_log_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Line separators and marks that turn the direction of writing are told as escapes."""
+    rule = "- {name: tried, match: {path: /tried}, enforce: shadow, access: [{verb: get, resource: pods}]}\n"
+    built = gateway("eve\u2028ERROR forged\u202e\n", policy=policy_of(tmp_path, rule))
+    assert not decided(built.decide(request("GET", "/tried"))).allowed
+    (message,) = caplog.messages
+    assert message.isprintable()
+
+
 @pytest.mark.parametrize("later", [False, True])
 @pytest.mark.parametrize(
     ("error", "status", "reason"),
