@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from extauthz.decision import Decision
 from extauthz.edge import check
 from extauthz.errors import ConfigurationError, ExtauthzError, Problem
-from extauthz.gateway import Gateway, failed
+from extauthz.gateway import Gateway
 from extauthz.settings import GrpcListener
 
 SERVICE = "envoy.service.auth.v3.Authorization"
@@ -76,8 +76,8 @@ class GrpcEdge:
                 decision = await decision
             response = check.response_of(decision, request)
         except ExtauthzError as error:
-            response = check.response_of(failed(error), request)
+            response = check.response_of(self._gateway.refuse(error), request)
         except Exception:
             _logger.exception("a check failed; the request is refused")
-            response = check.response_of(failed(ExtauthzError()), None)
+            response = check.response_of(self._gateway.refuse(ExtauthzError()), None)
         return external_auth_pb2.CheckResponse.SerializeToString(response)  # type: ignore[no-any-return]

@@ -15,7 +15,7 @@ from extauthz.decision import Decision
 from extauthz.edge import body, reply
 from extauthz.edge.listen import bind
 from extauthz.errors import ExtauthzError, Refused
-from extauthz.gateway import Gateway, failed
+from extauthz.gateway import Gateway
 from extauthz.request import Request, read
 from extauthz.settings import HttpListener
 
@@ -67,10 +67,10 @@ class HttpEdge:
                 decision = await decision
             return _response(decision, request)
         except ExtauthzError as error:
-            return _response(failed(error), request)
+            return _response(self._gateway.refuse(error), request)
         except Exception:
             _logger.exception("a check failed; the request is refused")
-            return _response(failed(ExtauthzError()), None)
+            return _response(self._gateway.refuse(ExtauthzError()), None)
 
     async def _read(self, incoming: web.BaseRequest) -> Request:
         prefix = self._listener.path_prefix

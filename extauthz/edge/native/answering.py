@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from extauthz.decision import Decision
 from extauthz.errors import ExtauthzError, Unavailable
-from extauthz.gateway import Gateway, failed
+from extauthz.gateway import Gateway
 from extauthz.request import Request
 
 MAX_PREPARED = 1024
@@ -59,9 +59,9 @@ class Answering(Generic[Asked, Answer]):
     def refuse(self, error: Exception, request: Request | None = None) -> Answer:
         """Write the refusal that an error becomes."""
         if isinstance(error, ExtauthzError):
-            return self._render(failed(error), request)
+            return self._render(self._gateway.refuse(error), request)
         _logger.error("a check failed; the request is refused", exc_info=error)
-        return self._render(failed(ExtauthzError()), None)
+        return self._render(self._gateway.refuse(ExtauthzError()), None)
 
     def _write(self, decision: Decision, request: Request) -> Answer:
         if not decision.allowed:

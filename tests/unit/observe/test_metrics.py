@@ -8,11 +8,15 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from aiohttp import ClientSession
+from grpc.aio import insecure_channel
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from extauthz import __version__, policy, settings
 from extauthz.access.authority import Cluster
 from extauthz.decision import Decision, Outcome, Reason
+from extauthz.edge.grpc import GrpcEdge
+from extauthz.edge.http import HttpEdge
 from extauthz.errors import Unavailable
 from extauthz.gateway import failed
 from extauthz.observe import meter as meter_module
@@ -20,7 +24,8 @@ from extauthz.observe.meter import BOUNDS, Histogram, Meter, MeteredGateway
 from extauthz.observe.metrics import Metrics
 from extauthz.request import Request, read
 from extauthz.review import Attributes, ResourceAttributes, Review
-from extauthz.settings import ResponseSettings
+from extauthz.service import KEYS, LOOKUPS
+from extauthz.settings import GrpcListener, HttpListener, ResponseSettings
 from extauthz.subject import Subject
 from tests.apiserver import Double, answer
 from tests.apiserver.fixtures import double
@@ -70,7 +75,7 @@ def desk() -> Desk:
 @pytest.fixture
 def gateway(desk: Desk) -> MeteredGateway:
     """A gateway over the shipped policy."""
-    rules = policy.load([REPOSITORY / "policies" / "kubeflow" / "pipelines-v2beta1.yaml"], {})
+    rules = policy.load([REPOSITORY / "policies" / "kubeflow" / "pipelines-v2beta1.yaml"], KEYS, LOOKUPS)
     return MeteredGateway(policy=rules, authenticator=desk, authorizer=desk, response=ResponseSettings())
 
 
@@ -145,6 +150,25 @@ async def test_an_abandoned_check_is_counted(gateway: MeteredGateway, desk: Desk
     found = of(gateway.meter)
     assert value(found, "extauthz_checks_abandoned_total") == 1
     assert value(found, "extauthz_decision_seconds_count", answered="after_asking") == 0
+
+
+async def test_a_check_that_is_no_request_is_counted(gateway: MeteredGateway) -> None:
+    """What an edge refuses before there is a request shows by its reason, on both edges."""
+    http = HttpEdge(gateway, HttpListener(address="127.0.0.1:0", path_prefix="/check"), max_body_bytes=1024)
+    grpc = GrpcEdge(gateway, GrpcListener(address="127.0.0.1:0"), max_body_bytes=1024)
+    await http.start()
+    await grpc.start()
+    async with ClientSession() as client, client.get(f"http://127.0.0.1:{http.port}/elsewhere") as response:
+        assert response.status == 403
+    async with insecure_channel(f"127.0.0.1:{grpc.port}") as channel:
+        check = channel.unary_unary("/envoy.service.auth.v3.Authorization/Check")
+        for content in (b"", b"\xff"):
+            assert await check(content)
+    await http.stop(0)
+    await grpc.stop(0)
+    found = of(gateway.meter)
+    for reason in ("path_prefix_missing", "not_http", "check_undecodable"):
+        assert value(found, "extauthz_decisions_total", outcome="deny", reason=reason) == 1
 
 
 def test_one_code_is_one_series() -> None:
