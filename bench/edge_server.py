@@ -15,11 +15,16 @@ from typing import Protocol
 import uvloop
 
 from extauthz import settings
+from extauthz.access.authority import Authority
+from extauthz.access.cache import CachedAuthorizer
+from extauthz.access.generations import Generations
 from extauthz.edge import grpc, http
 from extauthz.edge.native import grpc as native_grpc
 from extauthz.edge.native import http as native_http
+from extauthz.review import Attributes, Review
 from extauthz.service import Service
-from extauthz.settings import GrpcListener, HttpListener
+from extauthz.settings import GrpcListener, HttpListener, ReviewCacheSettings
+from extauthz.subject import Subject
 
 ADDRESS = "127.0.0.1:0"
 
@@ -31,6 +36,24 @@ class Edge(Protocol):
     def port(self) -> int: ...
     async def start(self) -> None: ...
     async def stop(self, grace: float) -> None: ...
+
+
+class Asked:
+    """Reviews as a cluster gives them: they must be awaited, and are worth keeping."""
+
+    def __init__(self, authority: Authority) -> None:
+        self._authority = authority
+
+    async def review(self, subject: Subject, attributes: Attributes) -> Review:
+        answer = self._authority.review(subject, attributes)
+        return answer if isinstance(answer, Review) else await answer
+
+
+def cached(authority: Authority) -> CachedAuthorizer:
+    """Return the cache that stands before a cluster, with a watch that sees every change."""
+    generations = Generations()
+    generations.watched = True
+    return CachedAuthorizer(Asked(authority), ReviewCacheSettings(allow_seconds=3600), generations)
 
 
 def edge_of(name: str, service: Service) -> Edge:
@@ -48,6 +71,7 @@ async def serve(name: str, folder: Path) -> None:
     """Serve until the standard input ends."""
     service = Service(settings.load(folder / "settings.yaml"))
     await service.authenticator.start()
+    service.gateway.authorizer = cached(service.authority)
     edge = edge_of(name, service)
     await edge.start()
     print(edge.port, flush=True)

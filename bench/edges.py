@@ -4,10 +4,10 @@
 
 Server and load have one core each. A check is a request with 25 headers and a token of
 1.2 KB that has been seen before; the gateway, its policy and its caches are the service's
-own. "Saturated" is 4 connections with 64 calls each for gRPC, and 64 connections for
-HTTP/1.1; "light" is 4 connections with one request each. CPU is that of the server process,
-user and system, all threads. Go's servers are built with the Go on PATH; without it they
-are left out.
+own, with reviews kept as they are before a cluster. "Saturated" is 4 connections with 64
+calls each for gRPC, and 64 connections for HTTP/1.1; "light" is 4 connections with one
+request each. CPU is that of the server process, user and system, all threads. Go's servers
+are built with the Go on PATH; without it they are left out.
 """
 
 from __future__ import annotations
