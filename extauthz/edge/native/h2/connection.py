@@ -144,6 +144,7 @@ class Connection(PeerProtocol):
             try:
                 self._frame(kind, flags, stream_id & MAX_STREAM_ID, data[begin:at])
             except StreamFault as fault:
+                self._account.charge()  # a reset that the peer provokes is worth its own: CVE-2025-8671
                 self._streams.fault(fault)
         self._buffer = data[at:]
 

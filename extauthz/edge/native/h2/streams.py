@@ -182,11 +182,11 @@ class Streams:
     def _arrived(self, stream: Stream, body: bytes) -> None:
         stream.arrived = True
         stream.body = b""
-        self._account.balance += 1
         self._answer(stream, stream.route.answer(body))
 
     def _answer(self, stream: Stream, answer: Answer) -> None:
         if isinstance(answer, Response):
+            self._account.balance += 1
             if self._sender.respond(stream, answer) and stream.arrived:
                 del self.open[stream.id]
         else:

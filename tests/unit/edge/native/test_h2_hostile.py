@@ -75,9 +75,22 @@ async def test_rapid_reset_of_checks_under_way(peer: Peer, bystander: Peer, appl
     """CVE-2023-44487: each is cancelled, and there is an end to it."""
     for stream in range(1, 3 * LIMIT, 2):
         peer.ask(stream, "/wait")
-        peer.send(frames.RstStreamFrame(stream, CANCEL), frames.PriorityFrame(stream, depends_on=0, stream_weight=1))
+        peer.send(frames.RstStreamFrame(stream, CANCEL))
     assert await peer.goaway() == CALM
     await application.cancelled.wait()
+
+
+@pytest.mark.parametrize("fault", ["overflow", "nothing", "data"])
+async def test_resets_that_the_peer_provokes(peer: Peer, bystander: Peer, fault: str) -> None:
+    """CVE-2025-8671: they count as the peer's own."""
+    for stream in range(1, 3 * LIMIT, 2):
+        peer.ask(stream, "/wait")
+        if fault == "data":
+            peer.send(data(stream, b"x" * 300))
+        else:
+            increment = 2**31 - 1 if fault == "overflow" else 0
+            peer.raw(b"\0\0\x04\x08\0" + stream.to_bytes(4, "big") + increment.to_bytes(4, "big"))
+    assert await peer.goaway() == CALM
 
 
 async def test_endless_continuation(peer: Peer, bystander: Peer) -> None:
