@@ -287,6 +287,7 @@ def _path_faults(path: str) -> Iterator[tuple[Fault, int]]:
 def _segment_faults(segment: str) -> Iterator[Fault]:
     if not segment.isascii():
         yield Fault.RAW_NON_ASCII
+        return  # whoever passes on such bytes may read anything into them
     if "\\" in segment:
         yield Fault.BACKSLASH
     if ";" in segment:
@@ -374,13 +375,14 @@ def _spelled_twice(names: Iterable[str]) -> bool:
 def _decoded(text: str, problems: list[Fault]) -> str:
     if text.isalnum() and text.isascii():
         return text
+    if not text.isascii():
+        problems.append(Fault.QUERY_INVALID_UTF8)
+        return ""
     if "%" in text or "+" in text:
         if _BAD_ESCAPE.search(text):
             problems.append(Fault.QUERY_BAD_ESCAPE)
             return ""
         text = _utf8(unquote_to_bytes(text.replace("+", " ")), problems)
-    elif not text.isascii():
-        problems.append(Fault.QUERY_INVALID_UTF8)
     if _has_controls(text):
         problems.append(Fault.QUERY_CONTROL)
     return text
