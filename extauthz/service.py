@@ -17,6 +17,9 @@ from extauthz.access.authority import Authority
 from extauthz.edge.admin import AdminEdge
 from extauthz.edge.grpc import GrpcEdge
 from extauthz.edge.http import HttpEdge
+from extauthz.edge.native import grpc as native_grpc
+from extauthz.edge.native import http as native_http
+from extauthz.gateway import Gateway
 from extauthz.identity import Authenticators
 from extauthz.lookup import kfp
 from extauthz.lookup.artifact import namespace_of_key
@@ -26,7 +29,7 @@ from extauthz.observe.meter import MeteredGateway
 from extauthz.observe.metrics import Metrics
 from extauthz.policy import Policy
 from extauthz.policy.reload import PolicyWatch
-from extauthz.settings import Settings
+from extauthz.settings import GrpcListener, HttpListener, Settings
 
 KEYS = {"artifact": namespace_of_key, "viewer": namespace_of_token}
 """The kinds of keys that a policy may name in `key:KIND:SOURCE`."""
@@ -71,6 +74,16 @@ def load_authenticator(settings: Settings) -> Authenticators:
     return Authenticators(settings.identity, resolve=settings.resolve, reviewer=reviewer)
 
 
+def _grpc_edge(gateway: Gateway, listener: GrpcListener, limit: int) -> GrpcEdge | native_grpc.GrpcEdge:
+    edge = native_grpc.GrpcEdge if listener.server == "native" else GrpcEdge
+    return edge(gateway, listener, max_body_bytes=limit)
+
+
+def _http_edge(gateway: Gateway, listener: HttpListener, limit: int) -> HttpEdge | native_http.HttpEdge:
+    edge = native_http.HttpEdge if listener.server == "native" else HttpEdge
+    return edge(gateway, listener, max_body_bytes=limit)
+
+
 class Service:
     """One running instance. Ports are known after `start`."""
 
@@ -86,11 +99,12 @@ class Service:
             authorizer=self.authority,
             response=settings.response,
             lookup=self.lookup,
+            deadline_seconds=settings.deadline_seconds,
         )
         limit = settings.body.max_request_bytes
         listeners = settings.listeners
-        self._grpc = GrpcEdge(self.gateway, listeners.grpc, max_body_bytes=limit) if listeners.grpc else None
-        self._http = HttpEdge(self.gateway, listeners.http, max_body_bytes=limit) if listeners.http else None
+        self._grpc = _grpc_edge(self.gateway, listeners.grpc, limit) if listeners.grpc else None
+        self._http = _http_edge(self.gateway, listeners.http, limit) if listeners.http else None
         metrics = Metrics(self.gateway.meter, self.authority, lambda: not self.blockers())
         self._admin = AdminEdge(
             listeners.admin, blockers=self.blockers, warnings=self.warnings, metrics=metrics.exposition
