@@ -7,7 +7,8 @@ Promises:
 - An API server may lag behind its own watch, so an answer whose review was sent before
   the settling time after such an event was over is kept no longer than that time.
 - While the watch does not see every change, no answer older than `ttlWithoutWatch` serves.
-- Answers with an evaluation error and questions of 10,000 bytes are never kept.
+- Answers with an evaluation error and questions of 10,000 bytes are never kept, and the
+  authorizer's reasons are not: they take memory and are for whoever asks anew.
 - The least recently used answers go first. A flood of distinct questions is bounded by
   the reviews that an API server answers, so pushing out an answer that is in use takes
   longer than such an answer lives.
@@ -20,6 +21,7 @@ import sys
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from cachetools import LRUCache
 
@@ -32,8 +34,11 @@ from extauthz.subject import Subject
 MAX_REQUESTER_BYTES = 10_000
 """Questions of this size are not kept; kube-apiserver's webhook authorizer has the same limit."""
 
-ENTRY_BYTES = 700
-"""What an answer takes beside the text of its subject and its reason, as measured."""
+ENTRY_BYTES = 650
+"""What an answer takes beside the text of its question, as measured."""
+
+UNIT_BYTES = 64
+"""Sizes are counted in these, for Python holds numbers below 257 once and all others each time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,12 +57,34 @@ class _Entry:
     """An answer and its limits. While the epoch is `epoch` it serves until `fresh_until` without a further look."""
 
     review: Review
-    size: int
+    units: int
     sent: float
     epoch: int
     expires: float
     stale_until: float
     fresh_until: float = -math.inf
+
+
+class _Entries(LRUCache[Hashable, _Entry]):
+    """Entries by their keys, bounded by number and by size. cachetools' own sizes would cost a dictionary more."""
+
+    def __init__(self, settings: ReviewCacheSettings) -> None:
+        super().__init__(settings.max_entries)
+        self.units = 0
+        self.most_units = settings.max_bytes // UNIT_BYTES
+
+    def add(self, key: Hashable, entry: _Entry) -> None:
+        """Add an entry for a key that has none, if it fits at all."""
+        if self.maxsize < 1 or entry.units > self.most_units:
+            return
+        self[key] = entry
+        self.units += entry.units
+        while self.units > self.most_units:
+            self.popitem()
+
+    def __delitem__(self, key: Hashable, *rest: Any) -> None:
+        self.units -= self[key].units
+        super().__delitem__(key, *rest)
 
 
 class KeptReviews:
@@ -75,12 +102,15 @@ class KeptReviews:
         self._generations = generations
         self._clock = clock
         self._wall = wall
-        # One weight keeps both bounds: no entry weighs less than its share of the bytes.
-        self._least = math.ceil(settings.max_bytes / settings.max_entries) if settings.max_entries else sys.maxsize
-        self._entries: LRUCache[Hashable, _Entry] = LRUCache(settings.max_bytes, getsizeof=lambda entry: entry.size)
+        self._entries = _Entries(settings)
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def bytes(self) -> int:
+        """How much memory the answers take, as estimated."""
+        return self._entries.units * UNIT_BYTES
 
     def get(self, key: Hashable, subject: Subject, attributes: Attributes) -> Review | None:
         """Return the kept answer to a question if it may serve now."""
@@ -107,9 +137,9 @@ class KeptReviews:
             return
         self._entries.pop(question.key, None)
         entry = self._entry(question, review, settled_at=change.at + self._settings.settling_seconds)
-        too_large = entry.size > self._entries.maxsize or requester_bytes(question.attributes) >= MAX_REQUESTER_BYTES
+        too_large = requester_bytes(question.attributes) >= MAX_REQUESTER_BYTES
         if not too_large and not review.evaluation_error:
-            self._entries[question.key] = entry
+            self._entries.add(question.key, entry)
 
     def _renew(self, entry: _Entry, subject: Subject, attributes: Attributes) -> bool:
         """Work out anew how long an entry may serve after all that has happened. False: no longer."""
@@ -126,19 +156,24 @@ class KeptReviews:
         ttl = settings.allow_seconds if review.allowed else settings.deny_seconds
         credential_ends = self._credential_ends(question.subject)
         expires = min(question.sent + ttl, credential_ends)
-        stale_until = min(question.sent + settings.max_stale_seconds, credential_ends)
+        stale_until = question.sent
+        if settings.max_stale_seconds:
+            stale_until = min(question.sent + settings.max_stale_seconds, credential_ends)
         if question.sent < settled_at:
-            expires = stale_until = min(expires, settled_at)
-        size = max(self._least, _size(question.subject, review))
-        return _Entry(review, size, question.sent, question.epoch, expires, stale_until)
+            expires = min(expires, settled_at)
+            stale_until = min(stale_until, settled_at)
+        bare = Review(question.attributes, review.allowed)
+        return _Entry(bare, _units(question), question.sent, question.epoch, expires, stale_until)
 
     def _credential_ends(self, subject: Subject) -> float:
         """Return when the credential ends, by the monotonic clock."""
         return math.inf if subject.expires is None else self._clock() + subject.expires - self._wall()
 
 
-def _size(subject: Subject, review: Review) -> int:
-    """Estimate the bytes that an entry takes, its key included."""
+def _units(question: Question) -> int:
+    """Estimate the size of an entry, its key included."""
+    subject = question.subject
     extra = chain.from_iterable((name, *values) for name, values in subject.extra)
-    texts = chain((subject.user, subject.uid, review.reason), subject.groups, extra)
-    return ENTRY_BYTES + requester_bytes(review.attributes) + sum(map(sys.getsizeof, texts))
+    texts = chain((subject.user, subject.uid), subject.groups, extra)
+    size = ENTRY_BYTES + requester_bytes(question.attributes) + sum(map(sys.getsizeof, texts))
+    return math.ceil(size / UNIT_BYTES)

@@ -32,7 +32,7 @@ def review_key(subject: Subject, attributes: Attributes) -> Hashable:
     extra = subject.extra
     if extra:
         extra = tuple(sorted(extra, key=itemgetter(0)))
-    return subject.user, _as_set(subject.groups), subject.uid, extra, kind, _values[kind](attributes)
+    return subject.user, _as_set(subject.groups), subject.uid, extra, kind, *_values[kind](attributes)
 
 
 def requester_bytes(attributes: Attributes) -> int:
@@ -45,5 +45,9 @@ def requester_bytes(attributes: Attributes) -> int:
 
 @lru_cache(maxsize=1024)
 def _as_set(groups: tuple[str, ...]) -> tuple[str, ...]:
-    """Sort and deduplicate; remembered because the groups of one token come with every request."""
-    return tuple(sorted(set(groups)))
+    """Sort and deduplicate; remembered because the groups of one token come with every request.
+
+    Groups that are in order already are returned as they are, so that keys share them with their subject.
+    """
+    ordered = tuple(sorted(set(groups)))
+    return groups if ordered == groups else ordered

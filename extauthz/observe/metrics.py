@@ -88,6 +88,7 @@ def _cache(cluster: Cluster) -> Iterator[Metric]:
     yield _labelled(asked, {"hit": counts.hits, "joined": counts.joined, "miss": counts.misses})
     yield Counter("extauthz_stale_answers", "Old allows that served while reviews failed.", value=counts.stale)
     yield Gauge("extauthz_review_cache_entries", "Kept answers.", value=len(cluster.cached.kept))
+    yield Gauge("extauthz_review_cache_bytes", "What they take, as estimated.", value=cluster.cached.kept.bytes)
 
 
 def _watch(cluster: Cluster) -> Iterator[Metric]:

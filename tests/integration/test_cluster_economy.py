@@ -120,4 +120,4 @@ async def test_a_flood_of_users_stays_within_all_bounds(server: Counting, mesh: 
     assert authority.cached._flights == {}
     assert authority.cached._tasks == set()
     assert len(authority.cached.kept) <= 1000
-    assert authority.cached.kept._entries.currsize <= 4_000_000
+    assert authority.cached.kept.bytes <= 4_000_000

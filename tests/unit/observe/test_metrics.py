@@ -226,6 +226,7 @@ async def test_a_cluster_s_states_are_told(double: Double, cluster: Cluster) -> 
     assert value(found, "extauthz_review_cache_requests_total", result="hit") == 1
     assert value(found, "extauthz_review_cache_requests_total", result="miss") == 1
     assert value(found, "extauthz_review_cache_entries") == 1
+    assert 500 < value(found, "extauthz_review_cache_bytes") < 2000
     assert value(found, "extauthz_reviews_in_flight") == value(found, "extauthz_reviews_waiting") == 0
     assert value(found, "extauthz_authorizer_breaker_state", state="closed") == 1
     assert value(found, "extauthz_watch_state", resource="rolebindings", state="synced") == 1
