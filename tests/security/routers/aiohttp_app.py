@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 ROUTES = {
     "runs": ("GET", "/api/namespaces/{ns}/runs"),
@@ -17,7 +20,7 @@ ROUTES = {
 }
 
 
-def handler(route: str) -> web.Handler:
+def handler(route: str) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         found = request.match_info
         namespace = found.get("ns", request.query.get("namespace", "") if route == "listed" else "")
