@@ -172,9 +172,14 @@ ODD = [
 ]
 LIKELY_PATHS = ["/me", "/healthz", "/metrics", "/runs", "/ns/team-a/runs", "/ns/team-b/runs", "/ns/team-a/runs/r1"]
 LIKELY_PATHS += ["/ns/team-a/runs/r1:stop", "/ns/team-a/runs/r2:stop", "/ns/team-a/runs/a:b"]
-PATHS = st.sampled_from(LIKELY_PATHS) | st.lists(
-    st.sampled_from(SEGMENTS) | st.sampled_from([*SEGMENTS, *ODD]), max_size=5
-).map(lambda parts: "/" + "/".join(parts))
+ALMOST_PATHS = st.builds(
+    lambda path, index, odd: "/".join(odd if at == index else part for at, part in enumerate(path.split("/"))),
+    st.sampled_from(LIKELY_PATHS),
+    st.integers(1, 4),
+    st.sampled_from(ODD),
+)
+SEGMENTS_AT_RANDOM = st.lists(st.sampled_from([*SEGMENTS, *ODD]), max_size=5).map(lambda parts: "/" + "/".join(parts))
+PATHS = st.sampled_from(LIKELY_PATHS) | ALMOST_PATHS | SEGMENTS_AT_RANDOM
 PAIRS = [
     "namespace=team-a",
     "namespace=team-b",
@@ -204,7 +209,12 @@ TEXTS = [
 ]
 BODIES = st.sampled_from([Body(text) for text in TEXTS]) | st.just(Body(None, "body_truncated"))
 METHODS = st.sampled_from(["GET", "POST", "DELETE"]) | st.sampled_from(["HEAD", "PUT", "OPTIONS", "get", "TRACE", ""])
-REQUESTS = st.builds(Asked, st.sampled_from([ALICE, BOB, ""]), METHODS, PATHS, QUERIES, BODIES)
+USERS = st.sampled_from([ALICE, BOB])
+REQUESTS = (
+    st.builds(Asked, USERS | st.just(""), METHODS, PATHS, QUERIES, BODIES)
+    | st.builds(Asked, USERS, st.just("GET"), PATHS, st.just(""), st.just(Body()))
+    | st.builds(Asked, USERS, st.just("POST"), st.just("/runs"), st.just(""), BODIES)
+)
 
 
 @pytest.fixture(scope="module")
