@@ -115,12 +115,17 @@ def namespaces(user: int, count: int, *, distinct: bool) -> list[str]:
 async def ask_all(client: ClientSession, url: str, questions: Iterator[tuple[str, str]]) -> None:
     """Ask everything once, some at a time."""
 
+    async def one(token: str, namespace: str) -> int:
+        headers = {"authorization": f"Bearer {token}"}
+        async with client.get(f"{url}/runs?namespace={namespace}", headers=headers) as response:
+            return response.status
+
     async def ask() -> None:
         for token, namespace in questions:
-            headers = {"authorization": f"Bearer {token}"}
-            async with client.get(f"{url}/runs?namespace={namespace}", headers=headers) as response:
-                if response.status != 200:
-                    raise SystemExit(f"not allowed: {response.status} {await response.text()}")
+            while (status := await one(token, namespace)) == 503:
+                pass  # a busy machine is no reason to give up
+            if status != 200:
+                raise SystemExit(f"not allowed: HTTP {status}")
 
     await asyncio.gather(*(ask() for _ in range(AT_ONCE)))
 

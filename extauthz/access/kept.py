@@ -34,7 +34,7 @@ from extauthz.subject import Subject
 MAX_REQUESTER_BYTES = 10_000
 """Questions of this size are not kept; kube-apiserver's webhook authorizer has the same limit."""
 
-ENTRY_BYTES = 650
+ENTRY_BYTES = 450
 """What an answer takes beside the text of its question, as measured."""
 
 UNIT_BYTES = 64
@@ -54,9 +54,12 @@ class Question:
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """An answer and its limits. While the epoch is `epoch` it serves until `fresh_until` without a further look."""
+    """An answer and its limits. While the epoch is `epoch` it serves until `fresh_until` without a further look.
 
-    review: Review
+    The whole review is put together for each hit: a hundred thousand of them would take 15 MB.
+    """
+
+    allowed: bool
     units: int
     sent: float
     epoch: int
@@ -119,16 +122,18 @@ class KeptReviews:
         except KeyError:
             return None
         now = self._clock()
-        if entry.epoch == self._generations.epoch and now < entry.fresh_until:
-            return entry.review
-        return entry.review if self._renew(entry, subject, attributes) and now < entry.fresh_until else None
+        known = entry.epoch == self._generations.epoch and now < entry.fresh_until
+        if known or (self._renew(entry, subject, attributes) and now < entry.fresh_until):
+            return Review(attributes, entry.allowed)
+        return None
 
     def stale(self, key: Hashable, subject: Subject, attributes: Attributes) -> Review | None:
         """Return the kept answer if it may serve because there is no new one: an allow within `maxStale`."""
         entry = self._entries.get(key)
-        if entry is None or not entry.review.allowed or self._clock() >= entry.stale_until:
+        if entry is None or not entry.allowed or self._clock() >= entry.stale_until:
             return None
-        return entry.review if self._generations.unchanged_since(entry.epoch, subject, attributes) else None
+        unchanged = self._generations.unchanged_since(entry.epoch, subject, attributes)
+        return Review(attributes, allowed=True) if unchanged else None
 
     def keep(self, question: Question, review: Review) -> None:
         """Remember an answer as long as it may serve, if at all. It supersedes what was kept."""
@@ -162,8 +167,7 @@ class KeptReviews:
         if question.sent < settled_at:
             expires = min(expires, settled_at)
             stale_until = min(stale_until, settled_at)
-        bare = Review(question.attributes, review.allowed)
-        return _Entry(bare, _units(question), question.sent, question.epoch, expires, stale_until)
+        return _Entry(review.allowed, _units(question), question.sent, question.epoch, expires, stale_until)
 
     def _credential_ends(self, subject: Subject) -> float:
         """Return when the credential ends, by the monotonic clock."""
