@@ -6,7 +6,8 @@ Promises:
 - Concurrent identical questions are one review. It belongs to none of its callers, so a
   cancelled caller leaves the others alone.
 - Nobody is given an answer to a review that was sent before an event which could change
-  it, unless they themselves asked before that event.
+  it, unless they themselves asked before that event. Nor does anybody join a review from
+  the settling time after an event once that is over: a lagging server may have answered.
 - Errors are never kept. Everyone who waits is answered, also when the service stops.
 
 How long an answer may serve is decided in `kept`.
@@ -87,7 +88,7 @@ class CachedAuthorizer:
             self.counts.hits += 1
             return review
         flight = self._flights.get(key)
-        if flight and self._generations.unchanged_since(flight.question.epoch, subject, attributes):
+        if flight and self.kept.may_join(flight.question):
             self.counts.joined += 1
             return _wait_for(flight)
         self.counts.misses += 1

@@ -135,6 +135,12 @@ class KeptReviews:
         unchanged = self._generations.unchanged_since(entry.epoch, subject, attributes)
         return Review(attributes, allowed=True) if unchanged else None
 
+    def may_join(self, question: Question) -> bool:
+        """Tell whether the answer to a review under way may serve somebody who asks only now."""
+        change = self._generations.latest(question.subject, question.attributes)
+        settled_at = change.at + self._settings.settling_seconds
+        return change.epoch <= question.epoch and (question.sent >= settled_at or self._clock() < settled_at)
+
     def keep(self, question: Question, review: Review) -> None:
         """Remember an answer as long as it may serve, if at all. It supersedes what was kept."""
         change = self._generations.latest(question.subject, question.attributes)

@@ -148,6 +148,22 @@ async def test_nobody_joins_a_review_from_before_an_event() -> None:
     assert counter.kept() is False
 
 
+@pytest.mark.parametrize(("after", "reviews"), [(0.9, 1), (1.0, 2), (1.4, 2)])
+async def test_nobody_joins_a_review_from_a_settling_time_that_is_over(after: float, reviews: int) -> None:
+    """Sent in the settling time after an event, a review may come from a server that lagged behind it."""
+    counter = Counter(settling_seconds=1)
+    counter.generations.raise_for([("User", "ann")])
+    early = ask(counter)
+    await settle()
+    counter.clock.now += after
+    late = ask(counter)
+    await settle()
+    assert len(counter.desk.asked) == reviews
+    for _ in range(reviews):
+        counter.desk.answer(True)
+    assert [(await early).allowed, (await late).allowed] == [True, True]
+
+
 async def test_a_late_answer_from_before_an_event_does_not_replace_a_newer_one() -> None:
     """Answers may come in any order; the one sent before the event is not kept."""
     counter = Counter()

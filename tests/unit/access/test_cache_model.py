@@ -9,6 +9,7 @@ what the cluster's truth was at some moment of the time in which it may still be
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -202,6 +203,34 @@ class Cluster(RuleBasedStateMachine):
             self.event_arrives()
         for review in self.pending[before:]:
             self._answer(review)
+
+    @precondition(lambda self: self.connected)
+    @rule(grant=st.sampled_from(GRANTS), subject=st.sampled_from(SUBJECTS), asked=st.sampled_from(QUESTIONS))
+    def ask_beside_a_slow_review(self, grant: Grant, subject: Subject, asked: ResourceAttributes) -> None:
+        """A review is under way while a right changes; shortly before it is answered somebody asks the same."""
+        before = len(self.pending)
+        self.ask(subject, asked, 0)
+        slow = self.pending[before:]
+        self.write(grant)
+        self.wait(WATCHED_WINDOW + 0.1)
+        self.ask_and_be_answered(subject, asked, 0)
+        for review in slow:
+            self._answer(review)
+
+    @precondition(lambda self: self.connected)
+    @rule(given=st.sets(st.sampled_from(GRANTS)), grant=st.sampled_from(GRANTS))
+    def change_what_is_known(self, given: set[Grant], grant: Grant) -> None:
+        """All is quiet and everybody's answers are known; then one right changes, and everybody asks again."""
+        for each in sorted(given ^ self.history[-1][1]):
+            self.write(each)
+        self._everybody_asks_after(3.0)
+        self.write(grant)
+        self._everybody_asks_after(3.0)
+
+    def _everybody_asks_after(self, seconds: float) -> None:
+        self.wait(seconds)
+        for subject, asked in itertools.product(SUBJECTS, QUESTIONS):
+            self.ask_and_be_answered(subject, asked, 0)
 
     @precondition(lambda self: self.callers)
     @rule(data=st.data())
