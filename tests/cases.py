@@ -50,6 +50,9 @@ class TeamA:
         return Found(owner) if owner else None
 
 
+TEAM_A = TeamA()
+
+
 def load_policy(*paths: Path) -> Policy:
     """Load the cases' policy and further files."""
     return policy.load([*POLICIES, *paths], KEYS, LOOKUPS)
@@ -69,7 +72,7 @@ def gateway(
     authenticator: Authenticator | None = None,
     authorizer: Authorizer | None = None,
     response: ResponseSettings | None = None,
-    lookup: NamespaceLookup | None = None,
+    lookup: NamespaceLookup | None = TEAM_A,
 ) -> Gateway:
     """Build a gateway for one user."""
     return Gateway(
@@ -77,7 +80,7 @@ def gateway(
         authenticator=authenticator or Named(user, groups),
         authorizer=authorizer or rbac.RbacAuthorizer(rbac.load([DATA / "cases" / "rbac.yaml"])),
         response=response or ResponseSettings(),
-        lookup=lookup or TeamA(),
+        lookup=lookup,
     )
 
 

@@ -118,4 +118,4 @@ async def api_server(
     finally:
         if process.returncode is None:
             process.kill()
-        await process.wait()
+        await process.communicate()

@@ -144,7 +144,7 @@ async def _command(*arguments: str) -> AsyncIterator[Process]:
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
+        await process.communicate()  # to the end of its output, so that no pipe is left open
 
 
 async def _read_until(process: Process, start: str) -> Sequence[str]:

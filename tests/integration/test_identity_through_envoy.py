@@ -148,7 +148,7 @@ async def provider(port: int = 0) -> AsyncIterator[str]:
     finally:
         with suppress(ProcessLookupError):
             process.kill()
-        await process.wait()
+        await process.communicate()
 
 
 async def login(client: aiohttp.ClientSession, address: str, user: str) -> str:

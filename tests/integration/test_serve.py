@@ -87,7 +87,7 @@ async def serving(file: Path, *arguments: str) -> AsyncIterator[Serving]:
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
+        await process.communicate()  # to the end of its output, so that no pipe is left open
 
 
 @pytest.fixture

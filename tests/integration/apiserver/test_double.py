@@ -126,4 +126,4 @@ async def test_runs_as_its_own_process(tmp_path: Path) -> None:
             assert (await connection.request("GET", ROLES, timeout=5)).status == 200
     finally:
         process.kill()
-        await process.wait()
+        await process.communicate()

@@ -32,7 +32,7 @@ async def start(folder: Path, port: int) -> tuple[Process, Path, int]:
 async def end(process: Process) -> None:
     """Kill a process as the kernel does."""
     process.kill()
-    await process.wait()
+    await process.communicate()
 
 
 async def test_killed_and_started_again(tmp_path: Path) -> None:
