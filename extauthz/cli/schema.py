@@ -14,10 +14,11 @@ class Kind(StrEnum):
 
     POLICY = "policy"
     SETTINGS = "settings"
+    TEST = "test"
 
 
 def schema(kind: Annotated[Kind, typer.Argument(help="Which kind of file.")] = Kind.POLICY) -> None:
-    """Print the JSON Schema of a policy or settings file.
+    """Print the JSON Schema of a policy, settings or policy test file.
 
     Example: extauthz schema policy > policy.schema.json, and in the policy's first line:
     # yaml-language-server: $schema=policy.schema.json
@@ -27,9 +28,17 @@ def schema(kind: Annotated[Kind, typer.Argument(help="Which kind of file.")] = K
 
 def render(kind: Kind) -> str:
     """Return the JSON Schema of a kind of file, as text."""
+    from pydantic import BaseModel
+
     from extauthz.policy.model import PolicyModel
+    from extauthz.policytest.model import PolicyTestModel
     from extauthz.settings import Settings
 
-    model = PolicyModel if kind is Kind.POLICY else Settings
-    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema(by_alias=True)}
+    models: dict[Kind, type[BaseModel]] = {
+        Kind.POLICY: PolicyModel,
+        Kind.SETTINGS: Settings,
+        Kind.TEST: PolicyTestModel,
+    }
+    schema = models[kind].model_json_schema(by_alias=True)
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
     return json.dumps(document, indent=2, sort_keys=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from extauthz.decision import RuleRef
 from extauthz.errors import ConfigurationError, Problem
 
 
@@ -14,11 +15,12 @@ def validate(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Policy and settings files, or folders.")],
     output: Annotated[Literal["text", "json"], typer.Option("--output", "-o")] = "text",
 ) -> None:
-    """Check policy and settings files; every problem names file, line, column and a fix.
+    """Check policy, settings and policy test files; every problem names file, line, column and a fix.
 
     Example: extauthz validate policies/ settings.yaml
 
-    All policy files given are checked together, as one policy. Exit code 0 when all is
+    All policy files given are checked together, as one policy, at each of their placements.
+    Exit code 0 when all is
     well, 1 with warnings, 2 when a file cannot be used.
     """
     import json
@@ -46,27 +48,30 @@ def _examine(paths: list[Path]) -> tuple[list[Problem], list[Problem], str]:
     errors: list[Problem] = []
     warnings: list[Problem] = []
     policies: list[Path] = []
-    rules = 0
+    rules: set[RuleRef] = set()
     try:
         found = files.find(paths)
     except ConfigurationError as error:
         return list(error.problems), [], ""
     for file in found:
         try:
-            if _kind(file) == "Settings":
+            kind = _kind(file)
+            if kind == "Settings":
                 warnings += _settings(file)
+            elif kind == "PolicyTest":
+                _test(file)
             else:
                 policies.append(file)
         except ConfigurationError as error:
             errors += error.problems
     if policies:
         try:
-            together = policy.load(policies, KEYS, LOOKUPS)
-            warnings += together.warnings
-            rules = len(together.rules)
+            for loaded in policy.load_everywhere(policies, KEYS, LOOKUPS).values():
+                warnings += loaded.warnings
+                rules |= {rule.ref for rule in loaded.rules}
         except ConfigurationError as error:
             errors += error.problems
-    return _once(errors), _once(warnings), f"{len(found)} files, {rules} rules"
+    return _once(errors), _once(warnings), f"{len(found)} files, {len(rules)} rules"
 
 
 def _settings(file: Path) -> tuple[Problem, ...]:
@@ -78,6 +83,13 @@ def _settings(file: Path) -> tuple[Problem, ...]:
     load_authority(loaded)
     load_lookup(loaded)
     return load_policy(loaded).warnings
+
+
+def _test(file: Path) -> None:
+    """Load a file of policy tests and what it names. Raises ConfigurationError."""
+    from extauthz import policytest
+
+    policytest.load([file])
 
 
 def _kind(file: Path) -> object:

@@ -78,6 +78,14 @@ def load(
     return Policy(tuple(places), routes, placements, () if places else (empty,))
 
 
+def load_everywhere(paths: Sequence[Path], keys: KeyReaders, lookups: Collection[str] = ()) -> dict[str, Policy]:
+    """Load policy files and folders for each placement that they name. Raises ConfigurationError."""
+    parts = (part.data for file in files.find(paths) for part in document.read(file))
+    named = (part.get("placements") for part in parts if isinstance(part, dict))
+    placements = {name for placements in named if isinstance(placements, dict) for name in placements}
+    return {name: load(paths, keys, lookups, placement=name) for name in sorted(placements) or [GATEWAY]}
+
+
 def _join(places: Places, routes: Routes) -> Iterator[Problem]:
     names: dict[str, Rule] = {}
     for rule, place in places.items():
