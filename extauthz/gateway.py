@@ -156,7 +156,7 @@ class _Flow:
     def _run(self) -> Decision | Missed:
         rule = self._find_rule()
         if rule.answer is Answer.PUBLIC:
-            rule.asked(self.request, None)
+            self.policy.asked(rule, self.request, None)
             return self._allow(Reason.PUBLIC, "The rule lets everybody pass.")
         if rule.answer is Answer.DENY:
             return self._refuse(Outcome.DENY, 403, Reason.DENIED_BY_RULE, rule.message)
@@ -165,7 +165,7 @@ class _Flow:
         if self.subject is None:
             return self._refuse(Outcome.UNAUTHENTICATED, 401, Reason.NO_CREDENTIAL, "Log in: no credential was sent.")
         if rule.answer is Answer.AUTHENTICATED:
-            rule.asked(self.request, self.subject)
+            self.policy.asked(rule, self.request, self.subject)
             return self._allow(Reason.AUTHENTICATED, "The rule lets everybody pass who is logged in.")
         return self._review(rule, self.subject)
 
@@ -196,7 +196,7 @@ class _Flow:
         reviewed: list[tuple[Asked, Review]] = []
         missed: Missed = {}
         asker = subject.alone() if rule.user_only else subject
-        for asked in rule.asked(self.request, subject, self.look_up):
+        for asked in self.policy.asked(rule, self.request, subject, self.look_up):
             answer = self._ask(asker, asked)
             if isinstance(answer, Review):
                 reviewed.append((asked, answer))

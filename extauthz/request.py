@@ -44,6 +44,7 @@ class Fault(StrEnum):
     BAD_ESCAPE = "bad_percent_encoding"
     DOT_SEGMENT = "dot_segment"
     PATH_CASE = "path_case"
+    TRAILING_SLASH = "trailing_slash"
     EMPTY_SEGMENT = "empty_segment"
     ENCODED_SLASH = "encoded_slash"
     ENCODED_DELIMITER = "encoded_delimiter"
@@ -184,7 +185,7 @@ def read(
 
     Never raises; what cannot be read in one way only is told in `Request.faults`.
     """
-    read = _known_target(target) if _is_worth_knowing(target) else _read_target(target)
+    read = _known_target(target) if is_worth_knowing(target) else _read_target(target)
     return Request(
         method,
         target,
@@ -217,7 +218,7 @@ def _read_target(target: str) -> Target:
 _known_target = lru_cache(maxsize=4096)(_read_target)
 
 
-def _is_worth_knowing(target: str) -> bool:
+def is_worth_knowing(target: str) -> bool:
     """Whether a target takes little memory once it is read: anybody can send what is remembered here."""
     return len(target) <= MAX_KNOWN_TARGET_BYTES and target.count("/") + target.count("&") <= MAX_KNOWN_PARTS
 
@@ -416,6 +417,7 @@ _SENTENCES: Mapping[Fault, str] = {
     Fault.BAD_ESCAPE: "The path holds a percent sign without two hexadecimal digits.",
     Fault.DOT_SEGMENT: "The path holds a dot segment.",
     Fault.PATH_CASE: "The path differs only in letter case from one with its own rule.",
+    Fault.TRAILING_SLASH: "The path differs only in its last slash from one with its own rule.",
     Fault.EMPTY_SEGMENT: "The path holds an empty segment (//).",
     Fault.ENCODED_SLASH: "The path holds an encoded slash.",
     Fault.ENCODED_DELIMITER: "The path holds an encoded question mark, number sign or semicolon.",

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from extauthz import document
 from extauthz.document import near
 from extauthz.errors import ConfigurationError, Problem
 from extauthz.policy import files
+from extauthz.policy.check import Asked
 from extauthz.policy.compiler import Compiler
+from extauthz.policy.known import remember
 from extauthz.policy.routes import Missing, Routes
-from extauthz.policy.rule import Rule
+from extauthz.policy.rule import Rule, nobody
+from extauthz.policy.sources import LookUp, Reading
 from extauthz.policy.syntax import KeyReaders, Known
 from extauthz.policy.template import Mistake
-from extauthz.request import Request
+from extauthz.request import Request, is_worth_knowing
+from extauthz.subject import Subject
 
 GATEWAY = "gateway"
 """The placement that is guarded where the settings name no other."""
@@ -32,10 +36,28 @@ class Policy:
     placements: frozenset[str] = frozenset()
     """The placements that the files name; rules of all of them are checked, those of one decide."""
     warnings: tuple[Problem, ...] = ()
+    _known: dict[tuple[Rule, str], tuple[Asked, ...]] = field(default_factory=dict, repr=False)
 
     def find(self, request: Request) -> Rule | Missing:
         """Return the rule that decides a request."""
         return self.routes.find(request)
+
+    def asked(
+        self, rule: Rule, request: Request, subject: Subject | None, lookup: LookUp = nobody
+    ) -> tuple[Asked, ...]:
+        """Return which rights a rule asks for, as `Rule.asked` does.
+
+        What rests on path and query alone is read once for each target, refusals apart.
+        """
+        key = (rule, request.target)
+        known = self._known.get(key)
+        if known is not None:
+            return known
+        reading = Reading(request, subject, lookup)
+        asked = rule.asked_by(reading)
+        if reading.beyond_target or not is_worth_knowing(request.target):
+            return asked
+        return remember(self._known, key, asked)
 
 
 def load(

@@ -15,12 +15,14 @@ from urllib.parse import unquote
 from extauthz.policy.hosts import name_of
 from extauthz.policy.known import remember
 from extauthz.policy.template import Mistake, Template
-from extauthz.request import MAX_KNOWN_TARGET_BYTES, Fault, Request
+from extauthz.request import METHODS, Fault, Request, is_worth_knowing
 
 if TYPE_CHECKING:
     from extauthz.policy.rule import Rule
 
 ANY = "*"
+MAX_HOST_BYTES = 255
+"""A DNS name is no longer; longer hosts are not remembered."""
 
 _NARROW = "narrow its path, methods or hosts"
 
@@ -39,6 +41,7 @@ class Leaf:
 
     rules: dict[str, dict[str, Rule]] = field(default_factory=dict)
     by_host: bool = False
+    tail: int | None = None
 
     def add(self, rule: Rule) -> None:
         """Add a rule. Raises Mistake where another rule decides the same requests."""
@@ -98,7 +101,7 @@ class Routes:
             message = f"the path of rule {rule.ref.name!r} differs only in letter case from that of {first.ref}"
             raise Mistake(message, _NARROW)
         self._plain = self._plain and shape == _fold(shape)
-        leaf = self._leaves.setdefault(shape, Leaf())
+        leaf = self._leaves.setdefault(shape, Leaf(tail=rule.template.tail))
         _place(self._exact, rule.template, leaf, fold=False)
         _place(self._folded, rule.template, leaf, fold=True)
         leaf.add(rule)
@@ -115,7 +118,9 @@ class Routes:
         if known is not None:
             return known
         found = self._find(request)
-        return remember(self._known, key, found) if len(request.target) <= MAX_KNOWN_TARGET_BYTES else found
+        # What a stranger can choose at length is not remembered.
+        bounded = request.method in METHODS and len(request.host) <= MAX_HOST_BYTES
+        return remember(self._known, key, found) if bounded and is_worth_knowing(request.target) else found
 
     def _find(self, request: Request) -> Rule | Missing:
         leaf = _search(self._exact, request.segments, 0)
@@ -127,7 +132,9 @@ class Routes:
         return rule if rule is not None else Missing(methods=tuple(sorted(leaf.rules)))
 
     def _respelled(self, request: Request, leaf: Leaf) -> Fault | None:
-        """Return a fault where a server that folds case or decodes before routing would see another route."""
+        """Return a fault where a server that folds case, decodes or drops a slash would see another route."""
+        if not request.segments[-1] and self._is_slashed(request.segments, leaf):
+            return Fault.TRAILING_SLASH
         path = request.path
         encoded = "%" in path
         if self._plain and not encoded and path == path.lower():
@@ -135,6 +142,13 @@ class Routes:
         if _search(self._folded, tuple(map(_fold, request.segments)), 0) is leaf:
             return None
         return Fault.ENCODED_UNRESERVED if encoded else Fault.PATH_CASE
+
+    def _is_slashed(self, segments: tuple[str, ...], leaf: Leaf) -> bool:
+        """Whether a tail has swallowed a path that would have a rule of its own without its last slash."""
+        if leaf.tail is None or leaf.tail >= len(segments) - 1:
+            return False
+        bare = _search(self._exact, segments[:-1], 0)
+        return bare is not None and bare.tail is None
 
 
 def _search(node: Node, segments: tuple[str, ...], index: int) -> Leaf | None:

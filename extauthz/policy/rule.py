@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from extauthz.decision import RuleRef
 from extauthz.errors import ExtauthzError, Refused, Unavailable
 from extauthz.found import Found
 from extauthz.policy.check import Asked, Bound, NonResource, Resource
-from extauthz.policy.known import remember
 from extauthz.policy.sources import LookUp, Reading, Waiting
 from extauthz.policy.template import Template
-from extauthz.request import MAX_KNOWN_TARGET_BYTES, TOLERABLE, WHOLE_REQUEST, Fault, Request
+from extauthz.request import TOLERABLE, WHOLE_REQUEST, Fault, Request
 from extauthz.subject import Subject
 
 PATH_TOLERABLE = TOLERABLE - {Fault.QUERY_DUPLICATE, Fault.QUERY_SPELLING, Fault.QUERY_SEMICOLON, Fault.FORM_BODY}
@@ -71,7 +70,8 @@ class Withheld:
         return any(part.strip().startswith(self.cookies) for part in crumb.split(","))
 
 
-def _nobody(kind: str, identifier: str) -> Found | None:
+def nobody(kind: str, identifier: str) -> Found | None:
+    """Be the lookup where there is none. Raises Unavailable."""
     raise Unavailable("lookup_missing", "The owner of an object could not be found out: nobody can be asked.")
 
 
@@ -92,7 +92,6 @@ class Rule:
     shadow: bool = False
     user_only: bool = False
     withheld: Withheld | None = None
-    _known: dict[str, tuple[Asked, ...]] = field(default_factory=dict, repr=False)
 
     @property
     def tolerates_paths(self) -> bool:
@@ -108,22 +107,15 @@ class Rule:
                 return fault
         return None
 
-    def asked(self, request: Request, subject: Subject | None, lookup: LookUp = _nobody) -> tuple[Asked, ...]:
+    def asked(self, request: Request, subject: Subject | None, lookup: LookUp = nobody) -> tuple[Asked, ...]:
         """Read which rights are needed, after what must and must not be there. Raises Refused, Unavailable, Waiting.
 
-        Waiting comes only after every check was read, so that all lookups are under way. What
-        rests on path and query alone is read once for each target, refusals apart.
+        Waiting comes only after every check was read, so that all lookups are under way.
         """
-        known = self._known.get(request.target)
-        if known is not None:
-            return known
-        reading = Reading(request, subject, lookup)
-        asked = self._asked(reading)
-        if not reading.beyond_target and len(request.target) <= MAX_KNOWN_TARGET_BYTES:
-            remember(self._known, request.target, asked)
-        return asked
+        return self.asked_by(Reading(request, subject, lookup))
 
-    def _asked(self, reading: Reading) -> tuple[Asked, ...]:
+    def asked_by(self, reading: Reading) -> tuple[Asked, ...]:
+        """Do what `asked` does for a reading that was begun."""
         for bound in self.forbidden:
             if bound.source.read(reading) is not None:
                 raise Refused("forbidden_value", f"The request must not set {bound.text}.", status=403)
@@ -141,9 +133,7 @@ class Rule:
             raise waiting
         return tuple(asked)
 
-    def values(
-        self, request: Request, subject: Subject | None, lookup: LookUp = _nobody
-    ) -> list[dict[str, str | None]]:
+    def values(self, request: Request, subject: Subject | None, lookup: LookUp = nobody) -> list[dict[str, str | None]]:
         """Return every source and what it reads, for `extauthz check`; a refused source reads as absent."""
         reading = Reading(request, subject, lookup)
         return [

@@ -6,6 +6,7 @@ absent, as it does in protobuf JSON). Anything that could be read in two ways is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,13 +17,14 @@ from extauthz.found import Found
 from extauthz.policy import body, selection
 from extauthz.policy.hosts import HostPattern
 from extauthz.policy.selection import Condition, Step
-from extauthz.request import Fault, Request, camel_case, refusal
+from extauthz.request import Fault, Request, camel_case, header_spellings, refusal
 from extauthz.subject import Subject
 
 LookUp = Callable[[str, str], Found | None]
 """Tells what is known of an object by its kind and id; None where there is none. Raises Waiting, Unavailable."""
 
 _UNSET = object()
+_BRACKETS = re.compile(r"[\[\]]")
 
 
 class Waiting(Exception):
@@ -146,7 +148,7 @@ class QueryParameter:
     """A query parameter, in snake_case or camelCase.
 
     Other spellings that some server takes for the same parameter are refused: `namespace[]`
-    (Express, grpc-gateway) and, in the name of a nested field, one part each way.
+    and `[namespace]` (Express, grpc-gateway) and, in the name of a nested field, one part each way.
     """
 
     name: str
@@ -165,8 +167,8 @@ class QueryParameter:
         return reading.parameter(self.name) or None
 
     def _reads_like(self, name: str) -> bool:
-        base = name.partition("[")[0]
-        return name != (wanted := camel_case(self.name)) and camel_case(base) == wanted
+        wanted = camel_case(self.name)
+        return name != wanted and any(camel_case(part) == wanted for part in _BRACKETS.split(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,7 @@ class Header:
         value = headers.get(self.name, "")
         # Envoy joins duplicates with a comma and shows bytes that are not UTF-8 as "!".
         # CGI-like servers read an underscore as a hyphen.
-        if "," in value or "!" in value or ("-" in self.name and self.name.replace("-", "_") in headers):
+        if "," in value or "!" in value or any(twin in headers for twin in header_spellings(self.name)[1:]):
             raise Refused("header_ambiguous", f"The header {self.name!r} cannot be read in one way only.")
         return value.strip(" ") or None
 

@@ -60,8 +60,10 @@ def test_required_values(target: str, expected: set[str] | str) -> None:
             "asked for always",
         ),
         (
-            "access: [{verb: get, resource: r, ifAbsent: 'query:a'}, "
-            + "{verb: get, resource: r, ifPresent: 'query:a', unless: [b]}]",
+            (
+                "access: [{verb: get, resource: r, ifAbsent: 'query:a'}, "
+                "{verb: get, resource: r, ifPresent: 'query:a', unless: [b]}]"
+            ),
             "asked for always",
         ),
         ("access: [{verb: get, resource: r, unless: [b]}]", "unless needs ifPresent"),

@@ -57,9 +57,17 @@ def test_refusals_are_not_remembered_and_memory_is_bounded(tmp_path: Path) -> No
     assert decided(built.decide(request("GET", "/r/Team_A"))).status == 400
     for number in range(MAX_KNOWN + 10):
         built.decide(request("GET", f"/r/team-{number}"))
-    (rule,) = policy.rules
-    assert len(rule._known) <= MAX_KNOWN
+    assert len(policy._known) <= MAX_KNOWN
     assert len(policy.routes._known) <= MAX_KNOWN
+
+
+def test_what_a_stranger_can_choose_at_length_is_not_remembered(tmp_path: Path) -> None:
+    """A thousand requests with huge hosts or methods must not fill the memory."""
+    policy = policy_of(tmp_path, BY_TARGET)
+    built = gateway(policy=policy)
+    built.decide(read(method="GET", target="/r/a", headers={}, host="h" * 300))
+    built.decide(read(method="X" * 300, target="/r/a", headers={}))
+    assert len(policy.routes._known) == 0
 
 
 def test_a_route_is_remembered_for_its_method_and_host_alone(tmp_path: Path) -> None:

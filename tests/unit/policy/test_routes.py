@@ -31,7 +31,6 @@ def decided(given: Policy, target: str, method: str = "GET", host: str = "") -> 
         (["/a/{x...}", "/a/{x}", "/a/{x}:go", "/a/b:go"], "/a/b:go", 3),
         (["/a/{x...}", "/a/{x}", "/a/{x}:go", "/a/b:go"], "/a/c:go", 2),
         (["/a/{x...}", "/a/{x}", "/a/{x}:go", "/a/b:go"], "/a/c", 1),
-        (["/a/{x...}", "/a/{x}", "/a/{x}:go", "/a/b:go"], "/a/c/", 0),
         (["/a/{x...}", "/a/{x}", "/a/{x}:go", "/a/b:go"], "/a/", 0),
         (["/a/{x...}", "/a/{x}"], "/a", "none"),
         (["/a/{x}", "/a/{x}:go"], "/a/:go", 0),
@@ -198,6 +197,16 @@ def test_a_respelled_path_of_another_rule_is_refused(paths: list[str], target: s
 def test_spelling_is_free_where_a_variable_stands(paths: list[str], target: str, index: int) -> None:
     """Letter case and encoding of a value are the value's own."""
     assert decided(policy(*paths), target) == index
+
+
+def test_a_last_slash_does_not_walk_around_a_rule() -> None:
+    """Servers that drop it would serve what the narrower rule guards."""
+    given = policy("/ui/admin", "/ui/{rest...}")
+    assert decided(given, "/ui/admin/") == Fault.TRAILING_SLASH
+    assert decided(given, "/ui/other/") == 1
+    assert decided(given, "/ui/") == 1
+    named = policy("/notebook/{ns}/{name}", "/notebook/{ns}/{name}/{rest...}", "/{rest...}")
+    assert decided(named, "/notebook/a/b/") == 1
 
 
 def test_a_long_path_costs_no_recursion() -> None:

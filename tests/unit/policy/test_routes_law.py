@@ -46,14 +46,19 @@ def matches(template: Template, target: str) -> bool:
 @given(st.lists(templates, min_size=1, max_size=8, unique_by=lambda text: parse(text).shape), targets)
 def test_the_trie_finds_what_a_comparison_of_all_templates_finds(texts: list[str], target: str) -> None:
     """The best fitting template is the one whose segments rank lowest, from the left."""
-    parsed = [parse(text) for text in texts]
-    fitting = sorted(
-        (template for template in parsed if matches(template, target)), key=lambda t: [*map(rank, t.segments)]
-    )
+    best = first(texts, target)
     found = rules(*({"match": {"path": text}, "allow": "public"} for text in texts)).find(ask(target))
-    assert (None if isinstance(found, Missing) else found.template) == (fitting[0] if fitting else None)
-    if isinstance(found, Missing):
-        assert found.fault is None
+    if best is not None and best.tail is not None and target.endswith("/") and best.tail < target.count("/") - 1:
+        # Without its last slash the path may have a rule of its own, which must not be walked around.
+        bare = first(texts, target[:-1])
+        best = None if bare is not None and bare.tail is None else best
+    assert (None if isinstance(found, Missing) else found.template) == best
+
+
+def first(texts: list[str], target: str) -> Template | None:
+    """Return the most specific template that fits."""
+    fitting = (template for template in map(parse, texts) if matches(template, target))
+    return min(fitting, key=lambda template: [*map(rank, template.segments)], default=None)
 
 
 @given(templates, templates, targets)
