@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import re2
+
 from extauthz.decision import RuleRef
 from extauthz.document import Document, Location, near
 from extauthz.errors import ConfigurationError, Problem
@@ -33,6 +35,8 @@ _REQUIRED = ("verb", "resource", "path", "forbid")
 _ABSENT_WORDS = (REFUSE, ALL_NAMESPACES, AUTHENTICATED)
 _SHARED_WORDS = (REFUSE, AUTHENTICATED)
 _READING = ("get", "list")
+_SILENT = re2.Options()
+_SILENT.log_errors = False
 
 
 class Compiler:
@@ -153,9 +157,9 @@ class Compiler:
 
     def _requirement(self, model: RequirementModel, path: Template, place: Location) -> Requirement | None:
         try:
-            pattern = re.compile(model.matches, re.ASCII) if model.matches is not None else None
-        except re.error as error:
-            self._problem((*place, "matches"), f"matches: not a regular expression: {error}")
+            pattern = re2.compile(model.matches, _SILENT) if model.matches is not None else None
+        except re2.error as error:
+            self._problem((*place, "matches"), f"matches: not a regular expression: {error.args[0].decode()}")
             return None
         bound = self._bound(model.source, path, (*place, "source"))
         return Requirement(bound, frozenset(model.one_of or ()), pattern) if bound else None

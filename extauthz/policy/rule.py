@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from extauthz.decision import RuleRef
 from extauthz.errors import ExtauthzError, Refused, Unavailable
@@ -30,13 +30,21 @@ class Answer(StrEnum):
     DENY = "deny"
 
 
+class Pattern(Protocol):
+    """A regular expression that matches in linear time, so that no request can make it slow."""
+
+    def fullmatch(self, text: str) -> object | None:
+        """Return something where the whole text matches."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Requirement:
     """A value that decides nothing, but of which only some are served."""
 
     bound: Bound
     one_of: frozenset[str] = frozenset()
-    pattern: re.Pattern[str] | None = None
+    pattern: Pattern | None = None
 
     def check(self, reading: Reading) -> None:
         """Refuse a request whose value is another. Raises Refused."""

@@ -85,6 +85,7 @@ PARAMETERS = [
     "namespace%20",
     "namespace[]",
     "namespace[x]",
+    "[namespace]",
     "x",
     "",
     "%6eamespace",

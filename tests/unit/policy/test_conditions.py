@@ -87,3 +87,9 @@ def test_a_required_source_takes_no_tolerance() -> None:
     text = f"match: {{path: '/x/{{r...}}'}}, allow: authenticated, {wanted}, tolerate: [query_duplicate]"
     found = problems(f"{HEAD}rules:\n  - {{name: r, {text}}}\n")
     assert "cannot be tolerated" in str(found[0])
+
+
+def test_a_pattern_that_would_backtrack_for_ever_is_matched_in_linear_time() -> None:
+    """mapping-011: nobody may stop the service by a value that a pattern is slow on."""
+    made = rule(check(), require=[{"source": "query:x", "matches": "(a+)+b"}])
+    assert outcome(made, ask("/x?x=" + "a" * 900)) == "value_not_served"
