@@ -128,7 +128,7 @@ def test_coverage_of_routes(extauthz: Run) -> None:
     ran = extauthz("test", REPOSITORY / "policies" / "tests" / "login.yaml", "--coverage")
     lines = ran.out.splitlines()
     assert "  gateway GET /pipeline/apis/v2beta1/runs: kfp-v2beta1-runs-list" in lines
-    assert "  gateway ANY /v1/models/m (host thing.namespace.example.com): serving-host" in lines
+    assert "  gateway ANY /v1/models/m (host thing.namespace.example.com): serving-host-v1" in lines
     assert "  gateway ANY /somebody/team-a/viewer/index.html: refused" in lines
 
 
