@@ -160,3 +160,22 @@ def test_lookups_bodies_and_headers(extauthz: Run, tmp_path: Path) -> None:
     (tmp_path / "tests.yaml").write_text(head + "tests:\n" + told + broken)
     ran = extauthz("test", tmp_path)
     assert (ran.code, ran.out) == (0, "6 cases, 12 decisions, 0 wrong\n")
+
+
+def test_validate_knows_policy_tests(extauthz: Run, tests: Path) -> None:
+    """A file of tests is checked with what it names, and is no policy."""
+    ran = extauthz("validate", tests, tests.parent / "policy.yaml")
+    assert (ran.code, ran.out) == (0, "ok: 2 files, 3 rules\n")
+    tests.write_text(TESTS.replace("allow: [alice, robot]", "allow: [alcie]"))
+    assert "unknown identity 'alcie'" in extauthz("validate", tests).err
+
+
+def test_validate_checks_every_placement(extauthz: Run, tests: Path) -> None:
+    """A policy for one place of the mesh is valid by itself, and collisions are found wherever they are."""
+    policy = tests.parent / "policy.yaml"
+    inner = POLICY.replace("rules:", "placements: {inner: /x, other: ''}\nrules:")
+    policy.write_text(inner)
+    assert extauthz("validate", policy).code == 0
+    second = tests.parent / "second.yaml"
+    second.write_text(inner.replace("inner: /x", "further: ''").replace("name: ", "name: second-"))
+    assert "decides the same requests" in extauthz("validate", policy, second).err
