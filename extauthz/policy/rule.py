@@ -10,7 +10,7 @@ from extauthz.decision import RuleRef
 from extauthz.errors import ExtauthzError, Refused, Unavailable
 from extauthz.found import Found
 from extauthz.policy.check import Asked, Bound, NonResource, Resource
-from extauthz.policy.sources import LookUp, Reading, Waiting
+from extauthz.policy.sources import Literal, LookUp, Reading, Waiting
 from extauthz.policy.template import Template
 from extauthz.request import TOLERABLE, WHOLE_REQUEST, Fault, Request
 from extauthz.subject import Subject
@@ -142,12 +142,13 @@ class Rule:
         return tuple(asked)
 
     def values(self, request: Request, subject: Subject | None, lookup: LookUp = nobody) -> list[dict[str, str | None]]:
-        """Return every source and what it reads, for `extauthz check`; a refused source reads as absent."""
+        """Return what each source reads, literals apart, for `extauthz check`; a refused one reads as absent."""
         reading = Reading(request, subject, lookup)
         return [
             {"attribute": attribute, "source": bound.text, "value": _explained(bound, reading)}
             for check in self.checks
             for attribute, bound in check.bounds()
+            if not isinstance(bound.source, Literal)
         ]
 
 
