@@ -321,7 +321,7 @@ def test_values_explain_what_each_source_reads() -> None:
         {"attribute": "namespace", "source": "path:ns?", "value": None},
         {"attribute": "name", "source": "body:/n?", "value": None},
     ]
-    assert len(rule(check()).values(ask(), None)) == 2
+    assert rule(check()).values(ask(), None) == []
 
 
 @pytest.mark.parametrize(
