@@ -127,7 +127,7 @@ def test_10_a_shared_pipeline_takes_a_right_in_the_platform_s_namespace() -> Non
 
 
 def test_11_a_visualization_needs_a_namespace() -> None:
-    """Without one it would run where the platform itself runs."""
+    """For everybody."""
     assert passes(ALICE, "POST", f"{V1}/visualizations/team-a")
     for target in (f"{V1}/visualizations/", f"{V1}/visualizations"):
         assert not passes(ADMIN, "POST", target)
@@ -155,7 +155,7 @@ def test_13_an_artifact_belongs_to_its_key_s_owner() -> None:
 
 @pytest.mark.parametrize("path", ["ARTIFACTS/minio", "Artifacts/minio", "artifacts/MINIO", "artifacts/Get"])
 def test_14_only_one_spelling_is_served(path: str) -> None:
-    """Servers that take no heed of letter case would see another route."""
+    """Another letter case is another path, and no route."""
     assert not passes(ADMIN, "GET", f"/pipeline/{path}/mlpipeline/private-artifacts/team-a/x?namespace=team-a")
 
 
