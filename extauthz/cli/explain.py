@@ -113,7 +113,13 @@ async def run_one(session: Session, question: Question, output: str) -> int:
     async with session.open():
         decision = await session.decide(question)
         explained = session.explain(question, decision)
-    typer.echo(json.dumps(explained) if output == "json" else "\n".join(told.text(explained, decision)))
+    if output == "json":
+        typer.echo(json.dumps(explained))
+    else:
+        verdict, *grounds = told.text(explained, decision)
+        # The colour reaches a terminal only; what is piped stays plain.
+        typer.secho(verdict, bold=True, fg="green" if decision.allowed else "red")
+        typer.echo("\n".join(grounds))
     return 0 if decision.allowed else 1
 
 
