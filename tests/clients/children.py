@@ -22,6 +22,8 @@ async def stop(process: Process) -> None:
         if process.returncode is None:
             process.kill()
             await process.wait()
+        # A browser's own children may hold the other end of a pipe a moment longer.
+        process._transport.close()  # type: ignore[attr-defined]  # there is no public way
 
 
 async def drain(output: StreamReader) -> None:

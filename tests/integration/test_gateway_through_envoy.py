@@ -324,7 +324,7 @@ async def test_head(mesh: DemoMesh, client: ClientSession, mode: str) -> None:
             assert (response.status, await response.read()) == (status, b"")
 
 
-NO_RULE = "No rule of the policy lets POST pass on this path."
+NO_RULE = "No rule of the policy covers this path."
 CANNOT = (
     'User "bob@example.com" cannot update resource "notebooks" in API group "kubeflow.org" in the namespace "team-a"'
 )
