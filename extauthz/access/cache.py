@@ -130,6 +130,8 @@ class CachedAuthorizer:
         if self._flights.get(question.key) is flight:
             del self._flights[question.key]
         error = _shutting_down() if task.cancelled() else task.exception()
+        if error is None and task.result().allowed and self.kept.is_outdated(question):
+            error = Unavailable("review_outdated", "rights changed while the review was under way")
         if error is None:
             review = task.result()
             self.kept.keep(question, review)

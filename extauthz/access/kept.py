@@ -141,6 +141,12 @@ class KeptReviews:
         settled_at = change.at + self._settings.settling_seconds
         return change.epoch <= question.epoch and (question.sent >= settled_at or self._clock() < settled_at)
 
+    def is_outdated(self, question: Question) -> bool:
+        """Tell whether an answer comes too late: rights may have changed, and everybody must know it by now."""
+        change = self._generations.latest(question.subject, question.attributes)
+        settled_at = change.at + self._settings.settling_seconds
+        return question.sent < settled_at <= self._clock()
+
     def keep(self, question: Question, review: Review) -> None:
         """Remember an answer as long as it may serve, if at all. It supersedes what was kept."""
         change = self._generations.latest(question.subject, question.attributes)

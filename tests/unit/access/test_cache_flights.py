@@ -161,7 +161,23 @@ async def test_nobody_joins_a_review_from_a_settling_time_that_is_over(after: fl
     assert len(counter.desk.asked) == reviews
     for _ in range(reviews):
         counter.desk.answer(True)
-    assert [(await early).allowed, (await late).allowed] == [True, True]
+    assert (await late).allowed
+    if reviews == 1:
+        assert (await early).allowed
+        return
+    with pytest.raises(Unavailable, match="review_outdated"):
+        await early
+
+
+async def test_a_denial_that_comes_late_is_still_a_denial() -> None:
+    """Only an allow could be one that was revoked meanwhile."""
+    counter = Counter(settling_seconds=1)
+    early = ask(counter)
+    await settle()
+    counter.generations.raise_for([("User", "ann")])
+    counter.clock.now += 2
+    counter.desk.answer(False)
+    assert not (await early).allowed
 
 
 async def test_a_late_answer_from_before_an_event_does_not_replace_a_newer_one() -> None:
