@@ -23,6 +23,7 @@ from extauthz.access.kubernetes.credentials import Credentials, find
 from extauthz.errors import ConfigurationError, Unavailable
 from tests.apiserver import Double, Gate, answer, hang, hold, pki, reset, tokens
 from tests.apiserver.cluster import write_kubeconfig
+from tests.plugins import hanging
 
 ROLES = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
 WATCH = {"watch": "true", "resourceVersion": "1"}
@@ -335,9 +336,10 @@ async def test_exec_plugin_runs_again_on_expiry(double: Double, tmp_path: Path, 
 async def test_exec_plugin_that_hangs(double: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A plugin that does not end is given up."""
     monkeypatch.setattr("extauthz.access.kubernetes.credentials.LOAD_SECONDS", 0.2)
-    user = _plugin(tmp_path, "exec sleep 60")
-    with pytest.raises(ConfigurationError, match="not loaded within"):
-        await Connection.open(kubeconfig=write_kubeconfig(tmp_path / "config", cluster(double), user))
+    async with hanging(tmp_path) as command:
+        user = {"exec": {"command": command, "apiVersion": "client.authentication.k8s.io/v1"}}
+        with pytest.raises(ConfigurationError, match="not loaded within"):
+            await Connection.open(kubeconfig=write_kubeconfig(tmp_path / "config", cluster(double), user))
 
 
 def _plugin(folder: Path, line: str, **more: str) -> dict[str, Any]:
