@@ -25,7 +25,7 @@ from typing import Any
 
 from cachetools import LRUCache
 
-from extauthz.access.generations import Generations
+from extauthz.access.generations import Change, Generations
 from extauthz.access.review_key import requester_bytes
 from extauthz.review import Attributes, Review
 from extauthz.settings import ReviewCacheSettings
@@ -138,14 +138,13 @@ class KeptReviews:
     def may_join(self, question: Question) -> bool:
         """Tell whether the answer to a review under way may serve somebody who asks only now."""
         change = self._generations.latest(question.subject, question.attributes)
-        settled_at = change.at + self._settings.settling_seconds
+        settled_at = self._settled_at(change)
         return change.epoch <= question.epoch and (question.sent >= settled_at or self._clock() < settled_at)
 
     def is_outdated(self, question: Question) -> bool:
         """Tell whether an answer comes too late: rights may have changed, and everybody must know it by now."""
         change = self._generations.latest(question.subject, question.attributes)
-        settled_at = change.at + self._settings.settling_seconds
-        return question.sent < settled_at <= self._clock()
+        return question.sent < self._settled_at(change) <= self._clock()
 
     def keep(self, question: Question, review: Review) -> None:
         """Remember an answer as long as it may serve, if at all. It supersedes what was kept."""
@@ -153,10 +152,14 @@ class KeptReviews:
         if change.epoch > question.epoch:
             return
         self._entries.pop(question.key, None)
-        entry = self._entry(question, review, settled_at=change.at + self._settings.settling_seconds)
+        entry = self._entry(question, review, settled_at=self._settled_at(change))
         too_large = requester_bytes(question.attributes) >= MAX_REQUESTER_BYTES
         if not too_large and not review.evaluation_error:
             self._entries.add(question.key, entry)
+
+    def _settled_at(self, change: Change) -> float:
+        """Return when every API server must know of a change."""
+        return change.at + self._settings.settling_seconds
 
     def _renew(self, entry: _Entry, subject: Subject, attributes: Attributes) -> bool:
         """Work out anew how long an entry may serve after all that has happened. False: no longer."""
