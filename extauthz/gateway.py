@@ -15,10 +15,11 @@ from typing import Protocol, cast
 
 from extauthz.decision import Decision, Outcome, Reason, RuleRef
 from extauthz.errors import CredentialError, ExtauthzError, Refused, Unavailable
+from extauthz.faults import refusal
 from extauthz.found import Found
 from extauthz.headers import IdentityHeaders
 from extauthz.policy import Answer, Asked, Missing, Policy, Rule, Waiting
-from extauthz.request import Request, refusal
+from extauthz.request import Request
 from extauthz.review import Attributes, NonResourceAttributes, Review
 from extauthz.settings import ResponseSettings
 from extauthz.subject import Subject

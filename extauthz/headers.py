@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from extauthz.errors import Unavailable
-from extauthz.request import header_spellings
 from extauthz.settings import ResponseSettings
+from extauthz.spelling import header_spellings
 from extauthz.subject import Subject
 
 MAX_GROUPS_HEADER_BYTES = 8192

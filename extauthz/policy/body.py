@@ -11,7 +11,8 @@ import re
 from typing import Any
 
 from extauthz.errors import Refused
-from extauthz.request import Request, camel_case
+from extauthz.request import Request
+from extauthz.spelling import camel_case
 
 _FOREIGN_CHARSET = re.compile(r"charset\s*=\s*(?!\s|\"?utf-?8\"?\s*(?:;|$))", re.IGNORECASE)
 

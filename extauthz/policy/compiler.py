@@ -12,6 +12,7 @@ import re2
 from extauthz.decision import RuleRef
 from extauthz.document import Document, Location, near
 from extauthz.errors import ConfigurationError, Problem
+from extauthz.faults import Fault
 from extauthz.policy import hosts, syntax, template
 from extauthz.policy.check import (
     ALL_NAMESPACES,
@@ -29,7 +30,6 @@ from extauthz.policy.rule import PATH_TOLERABLE, Answer, Requirement, Rule, With
 from extauthz.policy.sources import Literal, LookedUp
 from extauthz.policy.syntax import Known
 from extauthz.policy.template import Mistake, Template
-from extauthz.request import Fault
 
 _REQUIRED = ("verb", "resource", "path", "forbid")
 _ABSENT_WORDS = (REFUSE, ALL_NAMESPACES, AUTHENTICATED)

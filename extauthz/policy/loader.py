@@ -18,8 +18,9 @@ from extauthz.policy.rule import Rule, nobody
 from extauthz.policy.sources import LookUp, Reading
 from extauthz.policy.syntax import KeyReaders, Known
 from extauthz.policy.template import Mistake
-from extauthz.request import Request, is_worth_knowing
+from extauthz.request import Request
 from extauthz.subject import Subject
+from extauthz.target import is_worth_knowing
 
 GATEWAY = "gateway"
 """The placement that is guarded where the settings name no other."""

@@ -8,11 +8,12 @@ from typing import Protocol
 
 from extauthz.decision import RuleRef
 from extauthz.errors import ExtauthzError, Refused, Unavailable
+from extauthz.faults import TOLERABLE, WHOLE_REQUEST, Fault
 from extauthz.found import Found
 from extauthz.policy.check import Asked, Bound, NonResource, Resource
 from extauthz.policy.sources import Literal, LookUp, Reading, Waiting
 from extauthz.policy.template import Template
-from extauthz.request import TOLERABLE, WHOLE_REQUEST, Fault, Request
+from extauthz.request import Request
 from extauthz.subject import Subject
 
 PATH_TOLERABLE = TOLERABLE - {Fault.QUERY_DUPLICATE, Fault.QUERY_SPELLING, Fault.QUERY_SEMICOLON, Fault.FORM_BODY}

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import ClientSession
 
 from extauthz.demo.mesh import DemoMesh
-from extauthz.request import header_spellings
+from extauthz.spelling import header_spellings
 from tests.integration.envoy import send
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.parametrize("mode", ["grpc", "http"])]

@@ -13,9 +13,10 @@ import pytest
 
 from extauthz.decision import Decision, Outcome, Reason
 from extauthz.errors import CredentialError, ExtauthzError, Refused, Unavailable
+from extauthz.faults import Fault
 from extauthz.gateway import cannot, failed
 from extauthz.headers import MAX_GROUPS_HEADER_BYTES
-from extauthz.request import Fault, Request
+from extauthz.request import Request
 from extauthz.review import Attributes, NonResourceAttributes, ResourceAttributes, Review
 from extauthz.settings import ResponseSettings
 from extauthz.subject import Subject

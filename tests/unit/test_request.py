@@ -10,22 +10,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from extauthz.errors import Refused
-from extauthz.request import (
-    MAX_ENCODINGS,
-    MAX_KNOWN_PARTS,
-    MAX_KNOWN_TARGET_BYTES,
+from extauthz.faults import (
     MAX_PARAMETERS,
     MAX_SEGMENTS,
     MAX_TARGET_BYTES,
     TOLERABLE,
     WHOLE_REQUEST,
     Fault,
-    camel_case,
     describe,
-    read,
     refusal,
-    snake_case,
 )
+from extauthz.request import read
+from extauthz.spelling import camel_case, snake_case
+from extauthz.target import MAX_ENCODINGS, MAX_KNOWN_PARTS, MAX_KNOWN_TARGET_BYTES
 from tests.cases import DATA
 
 CANONICAL = [

@@ -12,8 +12,8 @@ import yaml
 from pydantic import BaseModel
 
 from extauthz.cli.schema import Kind, render
+from extauthz.faults import TOLERABLE
 from extauthz.policy.model import PolicyModel
-from extauthz.request import TOLERABLE
 from extauthz.settings import Settings
 from tests.unit.policy.build import HEAD
 
