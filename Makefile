@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help run test clients lint format bench clean
+.PHONY: help run test soak clients lint format bench clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,6 +17,9 @@ test: $(VENV)/.test ## Run the whole suite on a real Envoy, with coverage
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
+
+soak: $(VENV)/.test ## Run the tests that take minutes: outages in their full length
+	$(BIN)/python -m pytest -m soak -s $(ARGS)
 
 clients: $(VENV)-kfp/.ready $(VENV)-jupyter/.ready ## Install the real clients that some tests drive (else those are skipped)
 

@@ -49,13 +49,13 @@ class Verifier:
         return self._verify_after_fetch(token)
 
     async def _verify_after_fetch(self, token: UnverifiedToken) -> Verified:
-        # Once, or twice where the fetch that was already running began before the key was published.
-        while self._may_renew(token):
+        # A fetch may have landed since `verify` returned, so the present keys are tried before each refusal.
+        # One is waited for, or two where the first began before the key was published.
+        while (verified := self._attempt(token)) is None:
+            if not self._may_renew(token):
+                raise self._without_key()
             await self.store.renew(token.key_id)
-            verified = self._attempt(token)
-            if verified is not None:
-                return verified
-        raise self._without_key()
+        return verified
 
     def _attempt(self, token: UnverifiedToken) -> Verified | None:
         """Verify with the keys at hand; None where the token's is not among them."""

@@ -78,7 +78,7 @@ async def scene(new_mesh: MeshFactory, session: ClientSession, kubeconfig: Path)
     async with new_mesh(settings=settings(kubeconfig, **LIMITS)) as mesh:
         authority = await ready(mesh)
         limiter = authority.reviews.limiter
-        async with Load.running(Clients(mesh, session), lambda: limiter.waiting) as load:
+        async with Load(Clients(mesh, session), lambda: limiter.waiting).running() as load:
             await load.more(WINDOW)
             assert {(record.who, record.team) for record in load.records if record.passed} == ENTITLED
             yield Scene(mesh, authority, load, session)

@@ -1,16 +1,14 @@
-"""Issuers, their outages and key rotations, and sessions, behind a real Envoy."""
+"""A real issuer, and sessions, behind a real Envoy."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib.util
 import sys
-import time
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
@@ -18,110 +16,17 @@ import pytest
 
 from extauthz.demo.mesh import DemoMesh
 from tests.integration.conftest import MeshFactory
-from tests.issuer import Issuer, KeyServer, SigningKey, compact, rsa_key, segment
+from tests.integration.identities import ALICE, RUNS, mesh_in, settings, status, token
+from tests.issuer import Issuer, KeyServer, segment
 from tests.oauth2proxy import COOKIE, OAuth2Proxy
 
-RUNS = "/pipeline/apis/v2beta1/runs?namespace=team-a"
-ALICE = "alice@example.com"
 NAVIGATION = {"accept": "text/html", "sec-fetch-mode": "navigate"}
-
-
-POLICY = """
-apiVersion: extauthz.dev/v1
-kind: Policy
-rules:
-  - name: runs
-    match: {path: /pipeline/apis/v2beta1/runs, methods: [GET]}
-    access: [{verb: list, group: pipelines.kubeflow.org, resource: runs, namespace: query:namespace}]
-"""
 
 
 @pytest.fixture(name="new_mesh")
 def _new_mesh(tmp_path: Path) -> MeshFactory:
     """Make a mesh with one rule, so that identity alone is at stake."""
-    file = tmp_path / "policy.yaml"
-    file.write_text(POLICY)
-    return lambda **options: DemoMesh(tmp_path / "state", policies=file, **options)
-
-
-def settings(issuer: str, audience: str, keys: dict[str, Any], **identity: Any) -> dict[str, Any]:
-    """Return the settings of a mesh that believes one issuer."""
-    configured = {"issuer": issuer, "audiences": [audience], "keys": keys, "claims": {"user": "email"}}
-    return {"identity": {"jwt": [configured], **identity}}
-
-
-def token(issuer: Issuer, key: SigningKey | None = None, **claims: Any) -> str:
-    """Sign a token of alice that is valid today."""
-    now = int(time.time())
-    key = key or issuer.keys[0]
-    named = {"email": ALICE, "iat": now, "exp": now + 3600, **claims}
-    return compact({"alg": "RS256", "kid": key.id, "typ": "JWT"}, issuer.claims(**named), key)
-
-
-async def status(client: aiohttp.ClientSession, url: str, token: str) -> int:
-    """Return the status of a request with a token."""
-    async with client.get(url + RUNS, headers={"authorization": f"Bearer {token}"}) as response:
-        await response.read()
-        return response.status
-
-
-async def test_keys_rotate_under_load_without_a_refusal_or_a_hole(new_mesh: MeshFactory) -> None:
-    """300 requests a second through Envoy, each with a token of its own, across two rotations.
-
-    The issuer publishes a key, signs with it at once, then withdraws the old one. No valid
-    token is refused, and no token of a forger, or of a withdrawn key later, is allowed.
-    """
-    old, new, newest = (rsa_key(f"rotation-{number}") for number in range(3))
-    forger = rsa_key("rotation-forger")
-    server = KeyServer(Issuer(keys=[old]))
-    async with server:
-        server.issuer.name = server.url
-        keys = {"discovery": True, "cooldownSeconds": 1, "refreshSeconds": 1}
-        configured = settings(server.url, server.issuer.audience, keys)
-        async with new_mesh(settings=configured) as mesh, aiohttp.ClientSession() as client:
-            outcomes: Counter[tuple[str, int]] = Counter()
-
-            async def one(kind: str, number: int) -> None:
-                signer = server.issuer.keys[0]
-                forged = compact(
-                    {"alg": "RS256", "kid": signer.id}, server.issuer.claims(email=ALICE, exp=4_000_000_000), forger
-                )
-                sent = forged if kind == "forged" else token(server.issuer, signer, jti=str(number))
-                outcomes[kind, await status(client, mesh.urls["grpc" if number % 2 else "http"], sent)] += 1
-
-            started = asyncio.get_running_loop().time()
-            rate, seconds = 300, 4
-            tasks = []
-            for number in range(rate * seconds):
-                due = started + number / rate
-                await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
-                if number == rate:
-                    server.issuer.keys = [new, old]
-                if number == rate * 5 // 2:
-                    server.issuer.keys = [newest, new]
-                kind = "forged" if number % 10 == 0 else "valid"
-                tasks.append(asyncio.create_task(one(kind, number)))
-            await asyncio.gather(*tasks)
-            assert dict(outcomes) == {("valid", 200): rate * seconds * 9 // 10, ("forged", 401): rate * seconds // 10}
-            assert await status(client, mesh.urls["grpc"], token(server.issuer, old)) == 401
-
-
-async def test_an_outage_of_the_issuer_costs_nobody_anything(new_mesh: MeshFactory) -> None:
-    """While it is down, its keys go on verifying: good tokens pass, forged ones do not."""
-    server = KeyServer(Issuer(keys=[rsa_key("outage")]))
-    async with server:
-        server.issuer.name = server.url
-        keys = {"url": f"{server.url}/jwks", "cooldownSeconds": 1, "refreshSeconds": 1}
-        configured = settings(server.url, server.issuer.audience, keys)
-        async with new_mesh(settings=configured) as mesh, aiohttp.ClientSession() as client:
-            assert await status(client, mesh.urls["grpc"], token(server.issuer)) == 200
-            await server.down()
-            for number in range(20):
-                good = token(server.issuer, jti=str(number))
-                assert await status(client, mesh.urls["http" if number % 2 else "grpc"], good) == 200
-                assert await status(client, mesh.urls["grpc"], token(server.issuer, rsa_key("forger"))) == 401
-            await server.up()
-            assert await status(client, mesh.urls["grpc"], token(server.issuer, jti="after")) == 200
+    return functools.partial(mesh_in, tmp_path)
 
 
 needs_provider = pytest.mark.skipif(

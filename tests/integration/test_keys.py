@@ -197,6 +197,21 @@ async def test_jwks_003_rotation_during_a_refresh(world: World) -> None:
     assert world.server.fetches == 3
 
 
+async def test_jwks_003_a_fetch_that_lands_before_the_wait_begins(world: World) -> None:
+    """A token that was to wait for a running fetch is verified with its keys, however late the wait begins."""
+    await world.begin()
+    world.issuer.keys = [rsa_key("key-2")]
+    world.server.fault = "slow"
+    first = asyncio.ensure_future(world.outcome())
+    await world.server.arrived.wait()
+    late = world.authenticator.authenticate(asking(bearer(world.issuer.token(jti="late"))))
+    world.server.fault = None
+    world.server.release.set()
+    assert await first == "alice"
+    assert (await resolved(late)).user == "alice"
+    assert world.server.fetches == 2
+
+
 async def test_a_cancelled_wait_harms_nobody(world: World) -> None:
     """A caller that gives up neither ends the fetch nor fails the others."""
     world.server.fault = "slow"
