@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help run test soak clients lint format bench clean
+.PHONY: help run test soak clients lint format lock audit sbom bench clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,14 @@ format: $(VENV)/.test ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+audit: $(VENV)/.test $(VENV)-audit/.ready ## Check licences and known vulnerabilities of what is installed and shipped
+	$(VENV)-audit/bin/python .ci/audit.py $(BIN)/python requirements/serve.txt
+
+sbom: $(VENV)-audit/.ready ## Write build/sbom.json: what is shipped, in CycloneDX
+	mkdir -p build
+	$(VENV)-audit/bin/cyclonedx-py requirements requirements/serve.txt --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --of JSON --output-file build/sbom.json
+
 clean: ## Remove everything that was built
 	rm -rf $(VENV) $(VENV)-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* build dist
 
@@ -40,16 +48,40 @@ $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(VENV)/.demo: $(VENV)/.python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo]'
+$(VENV)/.demo: $(VENV)/.python pyproject.toml requirements/demo.txt
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/demo.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-$(VENV)/.test: $(VENV)/.python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+$(VENV)/.test: $(VENV)/.python pyproject.toml requirements/test.txt
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/test.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@ $(VENV)/.demo
 
 # Real clients pin what we cannot: each has an environment of its own.
 $(VENV)-%/.ready: tests/clients/%.txt
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet --requirement $<
+	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
+	touch $@
+
+$(VENV)-audit/.ready: requirements/audit.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
+	touch $@
+
+# Every version with its hashes. What is locked stays as it is until LOCK="--upgrade" or "--upgrade-package NAME".
+COMPILE = $(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command 'make lock' $(LOCK)
+
+lock: $(VENV)-lock/.ready ## Lock the dependencies again, after a change in pyproject.toml or an *.in file
+	$(COMPILE) pyproject.toml --group build --extra test --output-file requirements/test.txt
+	$(COMPILE) pyproject.toml --group build --extra demo --constraint requirements/test.txt --output-file requirements/demo.txt
+	$(COMPILE) pyproject.toml --group build --constraint requirements/test.txt --output-file requirements/serve.txt
+	$(COMPILE) requirements/audit.in --output-file requirements/audit.txt
+	$(COMPILE) tests/clients/kfp.in --output-file tests/clients/kfp.txt
+	$(COMPILE) tests/clients/jupyter.in --output-file tests/clients/jupyter.txt
+
+$(VENV)-lock/.ready:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet uv==0.13.9
 	touch $@
