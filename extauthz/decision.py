@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from extauthz.review import Review
+from extauthz.review import MissingRight, Review
 from extauthz.subject import Subject
 
 
@@ -59,7 +59,7 @@ class Decision:
     `status` is the HTTP status the client sees (200 when allowed). `headers` are set on
     the request towards the upstream, overwriting the client's; `remove` are taken off it;
     no name is in both. `cookies` are `set-cookie` values for the client, `login` is the path
-    where a browser can log in. `message` may be shown to the caller.
+    where a browser can log in. `message` and `missing` may be shown to the caller.
     """
 
     outcome: Outcome
@@ -73,6 +73,7 @@ class Decision:
     remove: tuple[str, ...] = ()
     retry_after: int = 0
     login: str = ""
+    missing: MissingRight | None = None
 
     @property
     def cookies(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from extauthz.found import Found
 from extauthz.headers import IdentityHeaders
 from extauthz.policy import Answer, Asked, Missing, Policy, Rule, Waiting
 from extauthz.request import Request
-from extauthz.review import Attributes, NonResourceAttributes, Review
+from extauthz.review import Attributes, MissingRight, NonResourceAttributes, Review
 from extauthz.settings import ResponseSettings
 from extauthz.subject import Subject
 
@@ -215,13 +215,12 @@ class _Flow:
         refused = next((asked for asked, review in reviewed if review.allowed is not True), None)
         if refused is None and reviews:
             return self._allow(Reason.ALLOWED, "Every right that the rule asks for is granted.", reviews)
-        message = "The rule asks for no right."
-        if refused:
-            message = cannot(subject, refused.attributes, hidden=refused.hidden)
+        missing = MissingRight.of(refused.attributes, hidden=refused.hidden) if refused else None
+        message = cannot(subject, missing) if missing else "The rule asks for no right."
         if rule.shadow:
             _logger.warning("shadow rule %s would refuse: %r", rule.ref, message)  # users choose parts of it
             return self._allow(Reason.SHADOW, message, reviews)
-        return self._refuse(Outcome.DENY, 403, Reason.FORBIDDEN, message, reviews)
+        return self._refuse(Outcome.DENY, 403, Reason.FORBIDDEN, message, reviews, missing)
 
     def _allow(self, reason: str, message: str, reviews: tuple[Review, ...] = ()) -> Decision:
         headers, remove = self.gateway.identity_headers.of(self.subject)
@@ -234,9 +233,15 @@ class _Flow:
         )
 
     def _refuse(
-        self, outcome: Outcome, status: int, reason: str, message: str, reviews: tuple[Review, ...] = ()
+        self,
+        outcome: Outcome,
+        status: int,
+        reason: str,
+        message: str,
+        reviews: tuple[Review, ...] = (),
+        missing: MissingRight | None = None,
     ) -> Decision:
-        return Decision(outcome, status, reason, message, self._ref(), self.subject, reviews)
+        return Decision(outcome, status, reason, message, self._ref(), self.subject, reviews, missing=missing)
 
     def _failed(self, error: ExtauthzError) -> Decision:
         return failed(error, rule=self._ref(), subject=self.subject)
@@ -257,16 +262,14 @@ def failed(error: ExtauthzError, *, rule: RuleRef | None = None, subject: Subjec
     return Decision(Outcome.ERROR, 503, Reason.INTERNAL_ERROR, "The request could not be checked.", rule, subject)
 
 
-def cannot(subject: Subject, attributes: Attributes, *, hidden: bool = False) -> str:
-    """Say which right is missing, in the words of kube-apiserver's own refusals.
-
-    `hidden` leaves out the namespace, and whether there is such an object at all.
-    """
+def cannot(subject: Subject, missing: MissingRight) -> str:
+    """Say which right is missing, in the words of kube-apiserver's own refusals, but for what is hidden."""
+    attributes = missing.attributes
     if isinstance(attributes, NonResourceAttributes):
         return f'User "{subject.user}" cannot {attributes.verb} path "{attributes.path}"'
     resource = "/".join(filter(None, (attributes.resource, attributes.subresource)))
     scope = f'in the namespace "{attributes.namespace}"' if attributes.namespace else "at the cluster scope"
-    if hidden:
+    if missing.hidden:
         scope = "in the namespace of this object, or there is no such object"
     return (
         f'User "{subject.user}" cannot {attributes.verb} resource "{resource}" '

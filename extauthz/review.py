@@ -5,7 +5,7 @@ Field names are those of `authorization.k8s.io/v1` SubjectAccessReview.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,24 @@ class NonResourceAttributes:
 
 
 Attributes = ResourceAttributes | NonResourceAttributes
+
+
+@dataclass(frozen=True, slots=True)
+class MissingRight:
+    """A right that a caller lacks, as far as the caller may know.
+
+    Where it is `hidden`, the attributes hold neither namespace nor name, which could tell that there is such an object.
+    """
+
+    attributes: Attributes
+    hidden: bool = False
+
+    @classmethod
+    def of(cls, attributes: Attributes, *, hidden: bool) -> MissingRight:
+        """Return what may be told of a right."""
+        if hidden and isinstance(attributes, ResourceAttributes):
+            attributes = replace(attributes, namespace="", name="")
+        return cls(attributes, hidden)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from extauthz.edge.grpc import GrpcEdge
 from extauthz.edge.http import HttpEdge
 from extauthz.edge.native import grpc as native_grpc
 from extauthz.edge.native import http as native_http
+from extauthz.edge.reply import Refusals
 from extauthz.gateway import Gateway
 from extauthz.identity import Authenticators
 from extauthz.lookup import kfp
@@ -74,14 +75,18 @@ def load_authenticator(settings: Settings) -> Authenticators:
     return Authenticators(settings.identity, resolve=settings.resolve, reviewer=reviewer)
 
 
-def _grpc_edge(gateway: Gateway, listener: GrpcListener, limit: int) -> GrpcEdge | native_grpc.GrpcEdge:
+def _grpc_edge(
+    gateway: Gateway, listener: GrpcListener, refusals: Refusals, limit: int
+) -> GrpcEdge | native_grpc.GrpcEdge:
     edge = native_grpc.GrpcEdge if listener.server == "native" else GrpcEdge
-    return edge(gateway, listener, max_body_bytes=limit)
+    return edge(gateway, listener, max_body_bytes=limit, refusals=refusals)
 
 
-def _http_edge(gateway: Gateway, listener: HttpListener, limit: int) -> HttpEdge | native_http.HttpEdge:
+def _http_edge(
+    gateway: Gateway, listener: HttpListener, refusals: Refusals, limit: int
+) -> HttpEdge | native_http.HttpEdge:
     edge = native_http.HttpEdge if listener.server == "native" else HttpEdge
-    return edge(gateway, listener, max_body_bytes=limit)
+    return edge(gateway, listener, max_body_bytes=limit, refusals=refusals)
 
 
 class Service:
@@ -103,8 +108,9 @@ class Service:
         )
         limit = settings.body.max_request_bytes
         listeners = settings.listeners
-        self._grpc = _grpc_edge(self.gateway, listeners.grpc, limit) if listeners.grpc else None
-        self._http = _http_edge(self.gateway, listeners.http, limit) if listeners.http else None
+        refusals = Refusals(settings.response.refusal_page, self.authority.owner)
+        self._grpc = _grpc_edge(self.gateway, listeners.grpc, refusals, limit) if listeners.grpc else None
+        self._http = _http_edge(self.gateway, listeners.http, refusals, limit) if listeners.http else None
         metrics = Metrics(self.gateway.meter, self.authority, lambda: not self.blockers())
         self._admin = AdminEdge(
             listeners.admin, blockers=self.blockers, warnings=self.warnings, metrics=metrics.exposition

@@ -15,6 +15,7 @@ from extauthz import document
 from extauthz.document import Model
 from extauthz.errors import ConfigurationError, Problem
 from extauthz.identity_settings import FilePath, HeaderName, Identity, NonEmpty
+from extauthz.page_settings import RefusalPage
 
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
 
@@ -186,7 +187,7 @@ class Lookups(Model):
 
 
 class ResponseSettings(Model):
-    """What the upstream is told about the caller."""
+    """What the upstream is told about the caller, and the caller about a refusal."""
 
     user_header: HeaderName = "kubeflow-userid"
     """Carries the user name, minus nothing: exactly as it was reviewed."""
@@ -194,6 +195,8 @@ class ResponseSettings(Model):
     """Carries the groups, separated by commas, without `system:` groups."""
     remove_headers: list[HeaderName] = []
     """Further headers that only a trusted hop may set; always taken off the request."""
+    refusal_page: RefusalPage = Field(default_factory=RefusalPage)
+    """What a person sees in the browser instead of what was refused."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> ResponseSettings:

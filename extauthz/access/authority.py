@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from extauthz import settings
 from extauthz.access import rbac
+from extauthz.access.owners import Owners
 from extauthz.errors import Unavailable
 from extauthz.review import Attributes, NonResourceAttributes, Review
 from extauthz.subject import Subject
@@ -54,6 +55,10 @@ class Authority(Protocol):
         """Say what is wrong while reviews are answered."""
         ...
 
+    def owner(self, namespace: str) -> str:
+        """Return whose a namespace is, empty where that is not known. It gives no right."""
+        ...
+
 
 def of(access: settings.Access, resolve: Callable[[Path], Path]) -> Authority:
     """Build the authority that settings name. Raises ConfigurationError."""
@@ -67,7 +72,9 @@ class Embedded:
     """RBAC manifests, evaluated in the process."""
 
     def __init__(self, manifests: list[Path]) -> None:
-        self.review = rbac.RbacAuthorizer(rbac.load(manifests)).review
+        known = Owners()
+        self.review = rbac.RbacAuthorizer(rbac.load(manifests, known.apply)).review
+        self.owner = known.of
 
     async def start(self) -> None:
         """Nothing is to be started."""
@@ -97,6 +104,8 @@ class Cluster:
         self.started = False
         self._problem = ""
         self.local: LocalAuthorizer | None = None
+        self._owners = Owners()
+        self.owner = self._owners.of
         self.answered = asyncio.Event()
         """Set once the API server has answered a review."""
 
@@ -131,7 +140,14 @@ class Cluster:
                 settling_seconds=settling,
             )
             self._stack.push_async_callback(self.local.close)
-        self.watch = RbacWatch(connection, limits.watch, generations, settling_seconds=settling, sink=self.local)
+        self.watch = RbacWatch(
+            connection,
+            limits.watch,
+            generations,
+            settling_seconds=settling,
+            sink=self.local,
+            namespaces=self._owners,
+        )
         self.watch.start()
         self._stack.push_async_callback(self.watch.close)
         self._stack.push_async_callback(self.cached.close)

@@ -54,7 +54,16 @@ from extauthz.spelling import header_spellings
 
 _OVERRIDES = ("x-http-method", "x-http-method-override", "x-method-override")
 HEADERS_IN_CHECK = (
-    *("accept", "content-encoding", "content-type", "cookie", "sec-fetch-mode", "traceparent", "upgrade"),
+    *(
+        "accept",
+        "content-encoding",
+        "content-type",
+        "cookie",
+        "sec-fetch-dest",
+        "sec-fetch-mode",
+        "traceparent",
+        "upgrade",
+    ),
     *("kubeflow-groups", "kubeflow-userid", "x-envoy-auth-partial-body", "x-request-id"),
     # A CGI-like upstream reads every spelling as the same.
     *(spelling for name in _OVERRIDES for spelling in header_spellings(name)),
@@ -63,7 +72,8 @@ HEADERS_IN_CHECK = (
 HEADERS_TO_UPSTREAM = ("authorization", "cookie", "kubeflow-groups", "kubeflow-userid")
 """Istio's `headersToUpstreamOnAllow`. Without `cookie`, what `removeCookies` takes off would reach the upstream."""
 HEADERS_TO_CLIENT = (
-    *("cache-control", "content-security-policy", "content-type", "location", "retry-after", "set-cookie"),
+    *("cache-control", "content-security-policy", "content-type", "grpc-message", "grpc-status", "location"),
+    *("retry-after", "set-cookie"),
     *("vary", "www-authenticate", "x-content-type-options"),
 )
 """Istio's `headersToDownstreamOnDeny`."""

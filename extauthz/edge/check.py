@@ -12,12 +12,11 @@ from envoy.service.auth.v3 import external_auth_pb2
 from google.protobuf.message import DecodeError
 
 from extauthz.decision import Decision
-from extauthz.edge import body, reply
+from extauthz.edge import body
+from extauthz.edge.reply import CODES, PLAIN, Refusals, Reply
 from extauthz.errors import Refused
 from extauthz.request import Request, read
 
-# google.rpc.Code
-_CODES = {400: 3, 401: 16, 403: 7, 503: 14}
 _PERMISSION_DENIED = 7
 
 
@@ -61,9 +60,11 @@ def _headers(http: external_auth_pb2.AttributeContext.HttpRequest) -> Mapping[st
     return joined
 
 
-def response_of(decision: Decision, request: Request | None) -> external_auth_pb2.CheckResponse:
+def response_of(
+    decision: Decision, request: Request | None, refusals: Refusals = PLAIN
+) -> external_auth_pb2.CheckResponse:
     """Return the CheckResponse for a decision; `request` is None where none could be read."""
-    return _allowed(decision) if decision.allowed else _denied(decision, request)
+    return _allowed(decision) if decision.allowed else _denied(refusals.reply(decision, request))
 
 
 def _allowed(decision: Decision) -> external_auth_pb2.CheckResponse:
@@ -77,10 +78,9 @@ def _allowed(decision: Decision) -> external_auth_pb2.CheckResponse:
     return response
 
 
-def _denied(decision: Decision, request: Request | None) -> external_auth_pb2.CheckResponse:
-    told = reply.refusal(decision, request)
+def _denied(told: Reply) -> external_auth_pb2.CheckResponse:
     response = external_auth_pb2.CheckResponse()
-    response.status.code = _CODES.get(told.status, _PERMISSION_DENIED)
+    response.status.code = CODES.get(told.status, _PERMISSION_DENIED)
     response.denied_response.status.code = told.status
     response.denied_response.body = told.body.decode()
     for name, value in told.headers:

@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection
 
 from extauthz.decision import Decision
 from extauthz.edge import check
+from extauthz.edge.reply import PLAIN, Refusals
 from extauthz.errors import ConfigurationError, ExtauthzError, Problem
 from extauthz.gateway import Gateway
 from extauthz.settings import GrpcListener
@@ -29,8 +30,11 @@ _logger = logging.getLogger(__name__)
 class GrpcEdge:
     """Serves checks over gRPC."""
 
-    def __init__(self, gateway: Gateway, listener: GrpcListener, *, max_body_bytes: int) -> None:
+    def __init__(
+        self, gateway: Gateway, listener: GrpcListener, *, max_body_bytes: int, refusals: Refusals = PLAIN
+    ) -> None:
         self._gateway = gateway
+        self._refusals = refusals
         self._listener = listener
         self._max_body_bytes = max_body_bytes
         self._server: grpc.aio.Server | None = None
@@ -74,10 +78,10 @@ class GrpcEdge:
             decision = self._gateway.decide(request)
             if not isinstance(decision, Decision):
                 decision = await decision
-            response = check.response_of(decision, request)
+            response = check.response_of(decision, request, self._refusals)
         except ExtauthzError as error:
-            response = check.response_of(self._gateway.refuse(error), request)
+            response = check.response_of(self._gateway.refuse(error), request, self._refusals)
         except Exception:
             _logger.exception("a check failed; the request is refused")
-            response = check.response_of(self._gateway.refuse(ExtauthzError()), None)
+            response = check.response_of(self._gateway.refuse(ExtauthzError()), None, self._refusals)
         return external_auth_pb2.CheckResponse.SerializeToString(response)  # type: ignore[no-any-return]

@@ -12,8 +12,9 @@ import socket
 from aiohttp import web
 
 from extauthz.decision import Decision
-from extauthz.edge import body, reply
+from extauthz.edge import body
 from extauthz.edge.listen import bind
+from extauthz.edge.reply import PLAIN, Refusals
 from extauthz.errors import ExtauthzError, Refused
 from extauthz.gateway import Gateway
 from extauthz.request import Request, read
@@ -29,7 +30,10 @@ _logger = logging.getLogger(__name__)
 class HttpEdge:
     """Serves checks over HTTP/1.1."""
 
-    def __init__(self, gateway: Gateway, listener: HttpListener, *, max_body_bytes: int) -> None:
+    def __init__(
+        self, gateway: Gateway, listener: HttpListener, *, max_body_bytes: int, refusals: Refusals = PLAIN
+    ) -> None:
+        self._refusals = refusals
         self._gateway = gateway
         self._listener = listener
         self._max_body_bytes = max_body_bytes
@@ -65,12 +69,12 @@ class HttpEdge:
             decision = self._gateway.decide(request)
             if not isinstance(decision, Decision):
                 decision = await decision
-            return _response(decision, request)
+            return self._response(decision, request)
         except ExtauthzError as error:
-            return _response(self._gateway.refuse(error), request)
+            return self._response(self._gateway.refuse(error), request)
         except Exception:
             _logger.exception("a check failed; the request is refused")
-            return _response(self._gateway.refuse(ExtauthzError()), None)
+            return self._response(self._gateway.refuse(ExtauthzError()), None)
 
     async def _read(self, incoming: web.BaseRequest) -> Request:
         prefix = self._listener.path_prefix
@@ -98,12 +102,11 @@ class HttpEdge:
             content += chunk[: self._max_body_bytes - len(content)]
         return bytes(content)
 
-
-def _response(decision: Decision, request: Request | None) -> web.Response:
-    if decision.allowed:
-        headers = [*decision.headers, *(("set-cookie", cookie) for cookie in decision.cookies)]
-        if decision.remove:
-            headers.append((REMOVE, ",".join(decision.remove)))
-        return web.Response(status=200, headers=headers)
-    told = reply.refusal(decision, request)
-    return web.Response(status=told.status, headers=told.headers, body=told.body)
+    def _response(self, decision: Decision, request: Request | None) -> web.Response:
+        if decision.allowed:
+            headers = [*decision.headers, *(("set-cookie", cookie) for cookie in decision.cookies)]
+            if decision.remove:
+                headers.append((REMOVE, ",".join(decision.remove)))
+            return web.Response(status=200, headers=headers)
+        told = self._refusals.reply(decision, request)
+        return web.Response(status=told.status, headers=told.headers, body=told.body)

@@ -278,7 +278,7 @@ async def test_refreshed_cookies_reach_the_browser_and_others_do_not(world: Worl
     assert "ey" not in str(allowed.as_json()["headers"])
     refused = await decided(built.decide(asking({"cookie": f"{COOKIE}=one"}, target="/y")))
     assert refused.outcome is Outcome.DENY
-    told = reply.refusal(refused, None)
+    told = reply.PLAIN.reply(refused, None)
     assert [value for name, value in told.headers if name == "set-cookie"] == fresh
 
 
@@ -364,7 +364,7 @@ async def refusal(world: World, folder: Path, request: Request) -> reply.Reply:
     """Return the reply to a request that does not pass."""
     rule = "- {name: home, match: {path: /x, methods: [GET, POST]}, allow: authenticated}\n"
     built = gateway(authenticator=world.authenticators, policy=policy_of(folder, rule))
-    return reply.refusal(await decided(built.decide(request)), request)
+    return reply.PLAIN.reply(await decided(built.decide(request)), request)
 
 
 async def decided(answer: Any) -> Decision:

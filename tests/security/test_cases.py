@@ -110,7 +110,7 @@ def test_response_008_the_authorizers_words_stay_inside() -> None:
             return Review(attributes, False, "RBAC: secret binding", "secret error")
 
     asked: Request = read(method="GET", target="/app", headers={})
-    told = reply.refusal(decided(gateway(authorizer=Telling()).decide(asked)), asked)
+    told = reply.PLAIN.reply(decided(gateway(authorizer=Telling()).decide(asked)), asked)
     assert b"secret" not in told.body
 
 

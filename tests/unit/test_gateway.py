@@ -17,7 +17,7 @@ from extauthz.faults import Fault
 from extauthz.gateway import cannot, failed
 from extauthz.headers import MAX_GROUPS_HEADER_BYTES
 from extauthz.request import Request
-from extauthz.review import Attributes, NonResourceAttributes, ResourceAttributes, Review
+from extauthz.review import Attributes, MissingRight, NonResourceAttributes, ResourceAttributes, Review
 from extauthz.settings import ResponseSettings
 from extauthz.subject import Subject
 from tests.cases import ALICE, BOB, Named, decided, gateway, policy_of, request
@@ -339,11 +339,11 @@ def test_every_spelling_of_every_identity_header_is_removed() -> None:
 def test_the_words_of_a_refusal_are_kube_apiservers() -> None:
     """Namespaced, cluster-wide, subresource and URL."""
     alice = Subject.authenticated(ALICE)
-    assert cannot(alice, ResourceAttributes("get", resource="pods", subresource="log", namespace="a")) == (
-        'User "alice@example.com" cannot get resource "pods/log" in API group "" in the namespace "a"'
-    )
-    assert cannot(alice, ResourceAttributes("list", resource="nodes")).endswith("at the cluster scope")
-    assert cannot(alice, NonResourceAttributes("get", "/metrics")).endswith('cannot get path "/metrics"')
+    assert cannot(
+        alice, MissingRight(ResourceAttributes("get", resource="pods", subresource="log", namespace="a"))
+    ) == ('User "alice@example.com" cannot get resource "pods/log" in API group "" in the namespace "a"')
+    assert cannot(alice, MissingRight(ResourceAttributes("list", resource="nodes"))).endswith("at the cluster scope")
+    assert cannot(alice, MissingRight(NonResourceAttributes("get", "/metrics"))).endswith('cannot get path "/metrics"')
 
 
 def test_the_json_form_is_the_documented_one() -> None:

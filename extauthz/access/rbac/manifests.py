@@ -1,15 +1,15 @@
 """RBAC manifests from files and folders, as `kubectl apply` would take them.
 
 Multi-document YAML, JSON, `List` kinds and `kubectl get` dumps are read; kinds other than
-the four of RBAC are skipped. A file that cannot be read for certain is an error. An
-object that reads well but that kube-apiserver would refuse grants nothing, since it would
-exist in no cluster; it is named in the log.
+the four of RBAC, and Namespaces where somebody wants them, are skipped. A file that cannot
+be read for certain is an error. An object that reads well but that kube-apiserver would
+refuse grants nothing, since it would exist in no cluster; it is named in the log.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,16 @@ _log = logging.getLogger(__name__)
 
 _IN_GROUP = f"{GROUP}/"
 _LISTS = {f"{kind}List": kind for kind in KINDS}
+_NAMESPACE = ("Namespace", "v1")
 
 
-def load(paths: Sequence[Path]) -> RbacStore:
+def load(paths: Sequence[Path], namespaces: Callable[[Object], None] = lambda data: None) -> RbacStore:
     """Read manifest files and folders (recursively, without hidden ones) into a store.
 
-    The same object twice is an error unless both say the same. Raises ConfigurationError
-    with every problem found.
+    `namespaces` is told every Namespace. The same object twice is an error unless both say the
+    same. Raises ConfigurationError with every problem found.
     """
-    collector = _Collector()
+    collector = _Collector(namespaces)
     for path in paths:
         for file in _files(path):
             collector.read(file)
@@ -43,7 +44,8 @@ def load(paths: Sequence[Path]) -> RbacStore:
 class _Collector:
     """Gathers objects with their places, and all problems."""
 
-    def __init__(self) -> None:
+    def __init__(self, namespaces: Callable[[Object], None]) -> None:
+        self._namespaces = namespaces
         self.found: dict[Key, tuple[Role | Binding, Problem]] = {}
         self.problems: list[Problem] = []
 
@@ -51,7 +53,10 @@ class _Collector:
         try:
             for data in documents.read(file):
                 for item in _objects(data):
-                    self._take(item, file)
+                    if _type(item) == _NAMESPACE:
+                        self._tell(item)
+                    else:
+                        self._take(item, file)
         except Undecodable as error:
             self.problems.append(Problem(str(error), file, error.line, int(error.line > 0)))
         except ConfigurationError as error:
@@ -69,6 +74,12 @@ class _Collector:
             _log.warning("%s grants nothing, kube-apiserver would refuse it: %s", place, error)
         else:
             self._keep(item, place)
+
+    def _tell(self, namespace: Object) -> None:
+        metadata = fields.object_(namespace, "metadata")
+        if fields.text(metadata, "name"):
+            fields.text_map(metadata, "annotations")
+            self._namespaces(namespace)
 
     def _keep(self, item: Role | Binding, place: Problem) -> None:
         other, first = self.found.setdefault(item.key, (item, place))
@@ -99,7 +110,7 @@ def _objects(document: Any) -> Iterator[Object]:
         if not isinstance(data, dict):
             raise Undecodable(f"expected a Kubernetes object, found {fields.kind_of(data)}")
         kind, version = _type(data)
-        if kind in KINDS and version.startswith(_IN_GROUP):
+        if (kind in KINDS and version.startswith(_IN_GROUP)) or (kind, version) == _NAMESPACE:
             yield data
         elif kind == "List" and version == "v1":
             pending += reversed(fields.objects(data, "items"))

@@ -20,7 +20,10 @@ from extauthz.settings import WatchSettings
 
 
 class RbacWatch:
-    """Watches RBAC and raises generations. `sink` is told every RBAC object, before the generations are raised."""
+    """Watches RBAC and raises generations.
+
+    `sink` is told every RBAC object, before the generations are raised; `namespaces` every Namespace.
+    """
 
     def __init__(
         self,
@@ -30,6 +33,7 @@ class RbacWatch:
         *,
         settling_seconds: float,
         sink: Sink | None = None,
+        namespaces: Sink | None = None,
     ) -> None:
         self.counts = WatchCounts()
         self._generations = generations
@@ -41,7 +45,7 @@ class RbacWatch:
                 Feed(
                     resource,
                     connection,
-                    KnownObjects(resource, generations, sink if resource.api_version == RBAC else None),
+                    KnownObjects(resource, generations, sink if resource.api_version == RBAC else namespaces),
                 ),
                 settings,
                 self.counts,

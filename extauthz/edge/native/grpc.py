@@ -22,6 +22,7 @@ from extauthz.edge.native.h2.message import Response, Route
 from extauthz.edge.native.health import Health, HealthRoute
 from extauthz.edge.native.server import Server
 from extauthz.edge.native.unary import Status
+from extauthz.edge.reply import PLAIN, Refusals
 from extauthz.errors import ConfigurationError, Problem, Refused
 from extauthz.gateway import Gateway
 from extauthz.request import Request
@@ -38,13 +39,19 @@ class GrpcEdge:
     """Serves checks over gRPC."""
 
     def __init__(
-        self, gateway: Gateway, listener: GrpcListener, *, max_body_bytes: int, limits: Limits | None = None
+        self,
+        gateway: Gateway,
+        listener: GrpcListener,
+        *,
+        max_body_bytes: int,
+        refusals: Refusals = PLAIN,
+        limits: Limits | None = None,
     ) -> None:
         """Raises ConfigurationError for reflection, which is not served here."""
         if listener.reflection:
             raise ConfigurationError(Problem("gRPC reflection needs the server `grpcio`"))
         self._health = Health(("", SERVICE))
-        application = GrpcApplication(gateway, self._health, max_body_bytes=max_body_bytes)
+        application = GrpcApplication(gateway, self._health, refusals, max_body_bytes=max_body_bytes)
         self._server = Server(listener.address, lambda open_: Connection(application, limits or Limits(), open_))
 
     @property
@@ -69,10 +76,11 @@ class GrpcEdge:
 class GrpcApplication:
     """Finds out which method a request calls."""
 
-    def __init__(self, gateway: Gateway, health: Health, *, max_body_bytes: int) -> None:
+    def __init__(self, gateway: Gateway, health: Health, refusals: Refusals, *, max_body_bytes: int) -> None:
+        self._refusals = refusals
         self._max_message = max_body_bytes + BESIDE_BODY_BYTES
         self._max_body_bytes = max_body_bytes
-        self._checks: Answering[bytes, Response] = Answering(gateway, read=self._read, render=_response)
+        self._checks: Answering[bytes, Response] = Answering(gateway, read=self._read, render=self._response)
         self._methods: Mapping[str, Callable[[Head], Route]] = {
             f"/{SERVICE}/Check": lambda head: CheckRoute(head, self._checks, self._max_message),
             "/grpc.health.v1.Health/Check": lambda head: HealthRoute(head, health.check),
@@ -90,6 +98,10 @@ class GrpcApplication:
 
     def _read(self, content: bytes) -> Request:
         return check.parse(content, max_body_bytes=self._max_body_bytes)
+
+    def _response(self, decision: Decision, request: Request | None) -> Response:
+        content = check.response_of(decision, request, self._refusals)
+        return unary.answered(external_auth_pb2.CheckResponse.SerializeToString(content))
 
 
 class CheckRoute:
@@ -130,11 +142,6 @@ class Fixed:
         return self._response
 
     overflow = answer
-
-
-def _response(decision: Decision, request: Request | None) -> Response:
-    content = check.response_of(decision, request)
-    return unary.answered(external_auth_pb2.CheckResponse.SerializeToString(content))
 
 
 def _plain(status: bytes, text: bytes) -> Response:

@@ -7,9 +7,10 @@ configuration lists; the raw request target is judged as it came.
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from functools import partial
 
 from extauthz.decision import Decision
-from extauthz.edge import body, reply
+from extauthz.edge import body
 from extauthz.edge.native import http1
 from extauthz.edge.native.answering import Answering
 from extauthz.edge.native.either import EitherProtocol
@@ -19,6 +20,7 @@ from extauthz.edge.native.h2.fields import Head, encode
 from extauthz.edge.native.h2.limits import Limits
 from extauthz.edge.native.requests import Asked, Http1Limits
 from extauthz.edge.native.server import Connections, Server
+from extauthz.edge.reply import PLAIN, Refusals, Reply
 from extauthz.errors import Refused
 from extauthz.gateway import Gateway
 from extauthz.request import Request, read
@@ -36,11 +38,12 @@ class HttpEdge:
         listener: HttpListener,
         *,
         max_body_bytes: int,
+        refusals: Refusals = PLAIN,
         limits: Http1Limits | None = None,
         http2_limits: Limits | None = None,
     ) -> None:
-        self._http1 = Http1Application(gateway, listener.path_prefix, max_body_bytes)
-        self._http2 = Http2Application(gateway, listener.path_prefix, max_body_bytes)
+        self._http1 = Http1Application(gateway, refusals, listener.path_prefix, max_body_bytes)
+        self._http2 = Http2Application(gateway, refusals, listener.path_prefix, max_body_bytes)
         self._max_body_bytes = max_body_bytes
         self._limits = limits or Http1Limits()
         self._http2_limits = http2_limits or Limits()
@@ -95,9 +98,9 @@ class Checks:
 class Http1Application:
     """Checks over HTTP/1.1."""
 
-    def __init__(self, gateway: Gateway, prefix: str, max_body_bytes: int) -> None:
+    def __init__(self, gateway: Gateway, refusals: Refusals, prefix: str, max_body_bytes: int) -> None:
         self._checks: Answering[Asked, http1.Response] = Answering(
-            gateway, read=Checks(prefix, max_body_bytes).read, render=_http1_response
+            gateway, read=Checks(prefix, max_body_bytes).read, render=partial(_http1_response, refusals)
         )
         self.answer = self._checks.answer
 
@@ -109,11 +112,11 @@ class Http1Application:
 class Http2Application:
     """Checks over HTTP/2."""
 
-    def __init__(self, gateway: Gateway, prefix: str, max_body_bytes: int) -> None:
+    def __init__(self, gateway: Gateway, refusals: Refusals, prefix: str, max_body_bytes: int) -> None:
         self._max_body_bytes = max_body_bytes
         read_ = Checks(prefix, max_body_bytes).read
-        self._checks = Answering(gateway, read=read_, render=_http2_response)
-        self._bodiless = Answering(gateway, read=read_, render=_http2_head)
+        self._checks = Answering(gateway, read=read_, render=partial(_http2_response, refusals))
+        self._bodiless = Answering(gateway, read=read_, render=partial(_http2_head, refusals))
 
     def route(self, head: Head) -> Http2Check:
         """Return the check that a request is."""
@@ -152,25 +155,25 @@ def _joined(head: Head) -> dict[str, str]:
     return headers
 
 
-def _told(decision: Decision, request: Request | None) -> reply.Reply:
+def _told(refusals: Refusals, decision: Decision, request: Request | None) -> Reply:
     if not decision.allowed:
-        return reply.refusal(decision, request)
+        return refusals.reply(decision, request)
     cookies = (("set-cookie", cookie) for cookie in decision.cookies)
     removed = ((REMOVE, ",".join(decision.remove)),) if decision.remove else ()
-    return reply.Reply(200, (*decision.headers, *cookies, *removed), b"")
+    return Reply(200, (*decision.headers, *cookies, *removed), b"")
 
 
-def _http1_response(decision: Decision, request: Request | None) -> http1.Response:
-    told = _told(decision, request)
+def _http1_response(refusals: Refusals, decision: Decision, request: Request | None) -> http1.Response:
+    told = _told(refusals, decision, request)
     return http1.Response(told.status, told.headers, told.body)
 
 
-def _http2_response(decision: Decision, request: Request | None) -> http2.Response:
-    told = _told(decision, request)
+def _http2_response(refusals: Refusals, decision: Decision, request: Request | None) -> http2.Response:
+    told = _told(refusals, decision, request)
     fields = [(":status", str(told.status)), *told.headers, ("content-length", str(len(told.body)))]
     encoded = [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in fields]
     return http2.Response(encode(encoded), told.body)
 
 
-def _http2_head(decision: Decision, request: Request | None) -> http2.Response:
-    return http2.Response(_http2_response(decision, request).headers)
+def _http2_head(refusals: Refusals, decision: Decision, request: Request | None) -> http2.Response:
+    return http2.Response(_http2_response(refusals, decision, request).headers)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from extauthz.decision import Decision, Outcome, Reason
-from extauthz.edge.reply import refusal
+from extauthz.edge.reply import PLAIN
 from extauthz.errors import Unavailable
 from extauthz.found import Found
 from extauthz.gateway import Gateway
@@ -181,7 +181,7 @@ async def test_an_unknown_object_and_another_tenants_look_alike(
     assert "team-b" not in foreign.message or "team-b" in query
     for accept in ("text/html", "application/json"):
         asked = request("GET", "/runs/x", accept=accept)
-        assert refusal(foreign, asked) == refusal(unknown, asked)
+        assert PLAIN.reply(foreign, asked) == PLAIN.reply(unknown, asked)
 
 
 async def test_the_one_wording_of_such_a_refusal(tmp_path: Path) -> None:

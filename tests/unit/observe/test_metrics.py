@@ -66,6 +66,9 @@ class Nothing:
     def warnings(self) -> list[str]:
         return []
 
+    def owner(self, namespace: str) -> str:
+        return ""
+
 
 @pytest.fixture
 def desk() -> Desk:
