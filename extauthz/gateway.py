@@ -88,6 +88,12 @@ class Gateway:
         """Return every source of a rule and what it reads, as far as that is in memory."""
         return rule.values(request, subject, _Flow(self, request).look_up)
 
+    def values_beside_target(self, rule: Rule, request: Request, decision: Decision) -> dict[str, str | None]:
+        """Return what a decision's rule read that method, host and target do not tell; nobody is asked."""
+        # Reviews were asked once every lookup was answered, so those answers are at hand.
+        look_up = _Flow(self, request).look_up if decision.reviews else _unknown
+        return rule.beside_target(request, decision.subject, look_up)
+
 
 Missed = dict[Hashable, Awaitable[object]]
 
@@ -248,6 +254,10 @@ class _Flow:
 
     def _ref(self) -> RuleRef | None:
         return self.rule.ref if self.rule else None
+
+
+def _unknown(kind: str, identifier: str) -> Found | None:
+    raise Waiting
 
 
 def failed(error: ExtauthzError, *, rule: RuleRef | None = None, subject: Subject | None = None) -> Decision:

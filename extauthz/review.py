@@ -5,7 +5,7 @@ Field names are those of `authorization.k8s.io/v1` SubjectAccessReview.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,12 @@ class Review:
     """One question and its answer.
 
     `reason` and `evaluation_error` are the authorizer's own words: for logs and the
-    explaining CLI, never for the caller, since they name other tenants' bindings.
+    explaining CLI, never for the caller, since they name other tenants' bindings. `cached`
+    tells whether the answer was remembered.
     """
 
     attributes: Attributes
     allowed: bool
     reason: str = ""
     evaluation_error: str = ""
+    cached: bool = field(default=False, compare=False)

@@ -26,6 +26,9 @@ from extauthz.lookup import kfp
 from extauthz.lookup.artifact import namespace_of_key
 from extauthz.lookup.kfp import KfpLookup
 from extauthz.lookup.viewer import namespace_of_token
+from extauthz.observe.audit.log import AuditLog
+from extauthz.observe.audit.mask import Mask
+from extauthz.observe.audit.writer import AuditWriter
 from extauthz.observe.meter import MeteredGateway
 from extauthz.observe.metrics import Metrics
 from extauthz.policy import Policy
@@ -75,6 +78,15 @@ def load_authenticator(settings: Settings) -> Authenticators:
     return Authenticators(settings.identity, resolve=settings.resolve, reviewer=reviewer)
 
 
+def load_audit_writer(settings: Settings) -> AuditWriter | None:
+    """Build the writer of the audit log that settings name, or None."""
+    audit = settings.audit
+    if audit.output == "off":
+        return None
+    file = settings.resolve(audit.file) if audit.file else None
+    return AuditWriter(file, queue_records=audit.queue_records)
+
+
 def _grpc_edge(
     gateway: Gateway, listener: GrpcListener, refusals: Refusals, limit: int
 ) -> GrpcEdge | native_grpc.GrpcEdge:
@@ -106,12 +118,20 @@ class Service:
             lookup=self.lookup,
             deadline_seconds=settings.deadline_seconds,
         )
+        self._audit_writer = load_audit_writer(settings)
+        if self._audit_writer:
+            audit = settings.audit
+            mask = Mask(audit.masks)
+            log = AuditLog(self.gateway, writer=self._audit_writer, allow_share=audit.allow_share, mask=mask)
+            self.gateway.observer = log.observe
         limit = settings.body.max_request_bytes
         listeners = settings.listeners
         refusals = Refusals(settings.response.refusal_page, self.authority.owner)
         self._grpc = _grpc_edge(self.gateway, listeners.grpc, refusals, limit) if listeners.grpc else None
         self._http = _http_edge(self.gateway, listeners.http, refusals, limit) if listeners.http else None
-        metrics = Metrics(self.gateway.meter, self.authority, lambda: not self.blockers())
+        metrics = Metrics(
+            self.gateway.meter, self.authority, lambda: not self.blockers(), audit_writer=self._audit_writer
+        )
         self._admin = AdminEdge(
             listeners.admin, blockers=self.blockers, warnings=self.warnings, metrics=metrics.exposition
         )
@@ -149,6 +169,7 @@ class Service:
         """Say what is wrong while the last good state serves."""
         found = [self._watch.problem] if self._watch.problem else []
         found += (str(warning) for warning in self.gateway.policy.warnings)
+        found += [self._audit_writer.problem] if self._audit_writer and self._audit_writer.problem else []
         return found + self.authority.warnings()
 
     async def start(self) -> None:
@@ -159,6 +180,8 @@ class Service:
         for warning in self.gateway.policy.warnings:
             _logger.warning("%s", warning)
         await self._admin.start()
+        if self._audit_writer:
+            self._audit_writer.start()
         await self.authenticator.start()
         await self.authority.start()
         if self.lookup:
@@ -186,6 +209,8 @@ class Service:
             await self.lookup.stop()
         await self.authority.stop()
         await self.authenticator.stop()
+        if self._audit_writer:
+            await asyncio.to_thread(self._audit_writer.stop)
         for task in self._tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -15,6 +15,7 @@ from extauthz import document
 from extauthz.document import Model
 from extauthz.errors import ConfigurationError, Problem
 from extauthz.identity_settings import FilePath, HeaderName, Identity, NonEmpty
+from extauthz.observe_settings import AuditSettings
 from extauthz.page_settings import RefusalPage
 
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
@@ -227,6 +228,7 @@ class Settings(Model):
     policy: PolicySettings
     response: ResponseSettings = Field(default_factory=ResponseSettings)
     body: BodySettings = Field(default_factory=BodySettings)
+    audit: AuditSettings = Field(default_factory=AuditSettings)
     deadline_seconds: Annotated[float, Field(gt=0, le=30)] = 1.8
     """How long one decision may take, keys, lookups and reviews together. Keep it below Envoy's own timeout."""
 

@@ -124,7 +124,7 @@ class KeptReviews:
         now = self._clock()
         known = entry.epoch == self._generations.epoch and now < entry.fresh_until
         if known or (self._renew(entry, subject, attributes) and now < entry.fresh_until):
-            return Review(attributes, entry.allowed)
+            return Review(attributes, entry.allowed, "", "", True)
         return None
 
     def stale(self, key: Hashable, subject: Subject, attributes: Attributes) -> Review | None:
@@ -133,7 +133,7 @@ class KeptReviews:
         if entry is None or not entry.allowed or self._clock() >= entry.stale_until:
             return None
         unchanged = self._generations.unchanged_since(entry.epoch, subject, attributes)
-        return Review(attributes, allowed=True) if unchanged else None
+        return Review(attributes, allowed=True, cached=True) if unchanged else None
 
     def may_join(self, question: Question) -> bool:
         """Tell whether the answer to a review under way may serve somebody who asks only now."""

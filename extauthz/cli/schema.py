@@ -1,10 +1,10 @@
-"""`extauthz schema`: the JSON Schema that editors check policies and settings with."""
+"""`extauthz schema`: the JSON Schema that editors check files with, and whoever reads the audit log."""
 
 from __future__ import annotations
 
 import json
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,13 +12,14 @@ import typer
 class Kind(StrEnum):
     """The kinds of files that have a schema."""
 
+    AUDIT = "audit"
     POLICY = "policy"
     SETTINGS = "settings"
     TEST = "test"
 
 
 def schema(kind: Annotated[Kind, typer.Argument(help="Which kind of file.")] = Kind.POLICY) -> None:
-    """Print the JSON Schema of a policy, settings or policy test file.
+    """Print the JSON Schema of a policy, settings or policy test file, or of a line of the audit log.
 
     Example: extauthz schema policy > policy.schema.json, and in the policy's first line:
     # yaml-language-server: $schema=policy.schema.json
@@ -28,17 +29,19 @@ def schema(kind: Annotated[Kind, typer.Argument(help="Which kind of file.")] = K
 
 def render(kind: Kind) -> str:
     """Return the JSON Schema of a kind of file, as text."""
-    from pydantic import BaseModel
+    from pydantic import TypeAdapter
 
+    from extauthz.observe.audit.record import AuditRecord
     from extauthz.policy.model import PolicyModel
     from extauthz.policytest.model import PolicyTestModel
     from extauthz.settings import Settings
 
-    models: dict[Kind, type[BaseModel]] = {
+    models: dict[Kind, Any] = {
+        Kind.AUDIT: AuditRecord,
         Kind.POLICY: PolicyModel,
         Kind.SETTINGS: Settings,
         Kind.TEST: PolicyTestModel,
     }
-    schema = models[kind].model_json_schema(by_alias=True)
+    schema = TypeAdapter(models[kind]).json_schema(by_alias=True)
     document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
     return json.dumps(document, indent=2, sort_keys=True)

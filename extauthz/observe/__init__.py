@@ -1,1 +1,1 @@
-"""What operators see of the service: its metrics."""
+"""What operators see of the service: its metrics and its audit log."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from time import perf_counter
@@ -69,8 +69,14 @@ class Meter:
         return counts
 
 
+Observer = Callable[[Request | None, Decision, float], None]
+"""Is told of a decision, on which request if one could be read, and how many seconds it took. Must not raise."""
+
+
 class MeteredGateway(Gateway):
-    """A gateway that counts what it decides."""
+    """A gateway that counts what it decides, and tells an observer of it."""
+
+    observer: Observer | None = None
 
     @cached_property
     def meter(self) -> Meter:
@@ -82,23 +88,31 @@ class MeteredGateway(Gateway):
         began = perf_counter()
         answer = super().decide(request)
         if isinstance(answer, Decision):
-            self.meter.from_memory.observe(perf_counter() - began)
+            took = perf_counter() - began
+            self.meter.from_memory.observe(took)
             self.meter.count(answer)
+            if self.observer is not None:
+                self.observer(request, answer, took)
             return answer
-        return self._wait(answer, began)
+        return self._wait(request, answer, began)
 
     def refuse(self, error: ExtauthzError) -> Decision:
         """Decide as `Gateway.refuse` does; how long that took says nothing and is left out."""
         decision = super().refuse(error)
         self.meter.count(decision)
+        if self.observer is not None:
+            self.observer(None, decision, 0.0)
         return decision
 
-    async def _wait(self, answer: Awaitable[Decision], began: float) -> Decision:
+    async def _wait(self, request: Request, answer: Awaitable[Decision], began: float) -> Decision:
         try:
             decision = await answer
         except asyncio.CancelledError:
             self.meter.abandoned += 1
             raise
-        self.meter.after_asking.observe(perf_counter() - began)
+        took = perf_counter() - began
+        self.meter.after_asking.observe(took)
         self.meter.count(decision)
+        if self.observer is not None:
+            self.observer(request, decision, took)
         return decision

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from extauthz import __version__
 from extauthz.access.authority import Authority, Cluster
 from extauthz.access.local import LocalAuthorizer
+from extauthz.observe.audit.writer import AuditWriter
 from extauthz.observe.meter import BOUNDS, Histogram, Meter
 
 _BREAKER = ("closed", "half_open", "open")
@@ -27,10 +28,18 @@ _WATCH = ("synced", "behind", "down", "forbidden")
 class Metrics(Collector):
     """The metrics of one service; `is_ready` says what `/readyz` would."""
 
-    def __init__(self, meter: Meter, authority: Authority, is_ready: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        meter: Meter,
+        authority: Authority,
+        is_ready: Callable[[], bool],
+        *,
+        audit_writer: AuditWriter | None = None,
+    ) -> None:
         self._meter = meter
         self._authority = authority
         self._is_ready = is_ready
+        self._audit_writer = audit_writer
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -45,6 +54,8 @@ class Metrics(Collector):
         yield _labelled(Gauge("extauthz_info", "The running version.", labels=("version",)), {__version__: 1})
         yield Gauge("extauthz_ready", "1 while checks can be answered.", value=self._is_ready())
         yield from _decisions(self._meter)
+        if self._audit_writer:
+            yield from _audit(self._audit_writer)
         if isinstance(self._authority, Cluster) and self._authority.started:
             yield from _reviews(self._authority)
             yield from _cache(self._authority)
@@ -68,6 +79,13 @@ def _decisions(meter: Meter) -> Iterator[Metric]:
     yield took
     text = "Checks that Envoy gave up on before they were answered."
     yield Counter("extauthz_checks_abandoned", text, value=meter.abandoned)
+
+
+def _audit(writer: AuditWriter) -> Iterator[Metric]:
+    counts = writer.counts
+    records = Counter("extauthz_audit_records", "Audit records by what became of them.", labels=("result",))
+    yield _labelled(records, {"written": counts.written, "dropped": counts.dropped, "lost": counts.lost})
+    yield Gauge("extauthz_audit_records_waiting", "Audit records that wait to be written.", value=writer.waiting)
 
 
 def _reviews(cluster: Cluster) -> Iterator[Metric]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -18,6 +20,8 @@ from extauthz.subject import Subject
 
 PATH_TOLERABLE = TOLERABLE - {Fault.QUERY_DUPLICATE, Fault.QUERY_SPELLING, Fault.QUERY_SEMICOLON, Fault.FORM_BODY}
 """The faults that stand in a segment of the path."""
+
+_TOLD_BY_TARGET = ("path:", "query:", "host:")
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -151,6 +155,21 @@ class Rule:
             for attribute, bound in check.bounds()
             if not isinstance(bound.source, Literal)
         ]
+
+    def beside_target(self, request: Request, subject: Subject | None, lookup: LookUp) -> dict[str, str | None]:
+        """Return what the sources read that method, host and target do not tell; what cannot be read is left out."""
+        reading = Reading(request, subject, lookup)
+        found: dict[str, str | None] = {}
+        for bound in self._bounds():
+            if not bound.text.startswith(_TOLD_BY_TARGET) and not isinstance(bound.source, Literal):
+                with contextlib.suppress(ExtauthzError, Waiting):
+                    found[bound.text.removesuffix("?")] = bound.value(reading)
+        return found
+
+    def _bounds(self) -> Iterator[Bound]:
+        yield from self.forbidden
+        yield from (requirement.bound for requirement in self.required)
+        yield from (bound for check in self.checks for _, bound in check.bounds())
 
 
 def _explained(bound: Bound, reading: Reading) -> str | None:

@@ -6,6 +6,7 @@ import re
 
 from extauthz import settings
 from extauthz.access.authority import Cluster
+from extauthz.observe.audit.writer import AuditWriter
 from extauthz.observe.meter import Meter
 from extauthz.observe.metrics import Metrics
 from tests.apiserver import Double
@@ -23,7 +24,8 @@ async def test_the_table_lists_exactly_what_is_exposed(double: Double) -> None:
     cluster = Cluster(limits, kubeconfig=double.kubeconfig())
     await cluster.start()
     exposed = set()
-    for family in Metrics(Meter(decisions={("allow", "allowed"): 1}), cluster, lambda: True).collect():
+    meter = Meter(decisions={("allow", "allowed"): 1})
+    for family in Metrics(meter, cluster, lambda: True, audit_writer=AuditWriter(None, queue_records=1)).collect():
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
         name = family.name + "_total" * (family.type == "counter")
         exposed.add((name, family.type, frozenset(labels), family.documentation))

@@ -1,0 +1,1 @@
+"""The audit log: who asked for what, what was answered, and why."""

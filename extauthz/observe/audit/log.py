@@ -1,0 +1,81 @@
+"""Which decisions are told, and to whom: the audit log and the console's memory of recent ones.
+
+Promises: a decision that is not told costs a comparison or two, and nothing that goes wrong
+here reaches a decision.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from extauthz.decision import Decision, Reason
+from extauthz.observe.audit import form
+from extauthz.observe.audit.mask import Mask
+from extauthz.observe.audit.recent import RecentDecisions
+from extauthz.observe.audit.writer import AuditWriter
+from extauthz.policy import Missing
+from extauthz.request import Request
+
+if TYPE_CHECKING:
+    from extauthz.gateway import Gateway
+
+_HASHES = 2**32
+
+_logger = logging.getLogger(__name__)
+
+
+class AuditLog:
+    """Tells of the decisions of a gateway. Refusals are all told, allows by their share."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        *,
+        writer: AuditWriter | None,
+        recent: RecentDecisions | None = None,
+        allow_share: float = 0.0,
+        mask: Mask | None = None,
+    ) -> None:
+        self._gateway = gateway
+        self._writer = writer
+        self._recent = recent
+        self._below = allow_share * _HASHES
+        self._mask = mask or Mask()
+
+    def observe(self, request: Request | None, decision: Decision, seconds: float) -> None:
+        """Take note of a decision; `request` is None where none could be read. Never raises."""
+        try:
+            written = self._writer is not None and self._is_written(request, decision) and self._writer.has_room()
+            shown = self._recent is not None and self._recent.wants(decision)
+            if written or shown:
+                self._tell(request, decision, seconds, written=written, shown=shown)
+        except Exception:
+            _logger.exception("a decision could not be told to the audit log")
+
+    def _is_written(self, request: Request | None, decision: Decision) -> bool:
+        if not decision.allowed or decision.reason == Reason.SHADOW:
+            return True
+        return self._below > 0 and self._draw(request) < self._below
+
+    def _draw(self, request: Request | None) -> float:
+        """The same for all that is told of one request, here and by other replicas."""
+        identifier = request.headers.get("x-request-id") if request else None
+        return crc32(identifier.encode(errors="replace")) if identifier else random.random() * _HASHES  # noqa: S311
+
+    def _tell(self, request: Request | None, decision: Decision, seconds: float, *, written: bool, shown: bool) -> None:
+        values = self._values(request, decision) if request else {}
+        record = form.build(request, decision, seconds=seconds, values=values, mask=self._mask)
+        if written and self._writer:
+            self._writer.put(record)
+        if shown and self._recent:
+            self._recent.add(record)
+
+    def _values(self, request: Request, decision: Decision) -> Mapping[str, str | None]:
+        rule = self._gateway.policy.find(request) if decision.rule else None
+        if rule is None or isinstance(rule, Missing) or rule.ref != decision.rule:
+            return {}  # the policy was replaced meanwhile
+        return self._gateway.values_beside_target(rule, request, decision)
