@@ -8,32 +8,15 @@ that says why it is none.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from extauthz.edge.body import PARTIAL, shown
 from extauthz.errors import ConfigurationError, Problem, Refused
-from extauthz.request import Request, read
-
-_ABSOLUTE = re.compile(r"https?://(?:[^/?#]*@)?([^/?#]*)(.*)", re.DOTALL | re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A request, and who asks.
-
-    `request` is the refusal where a CheckRequest holds no HTTP request. `user` is a name to
-    believe, empty for nobody, or None for whomever the request's own headers prove.
-    """
-
-    request: Request | Refused
-    user: str | None = None
-    groups: tuple[str, ...] = ()
+from extauthz.explain import Question, request_of
+from extauthz.request import Request
 
 
 def from_arguments(
@@ -43,7 +26,7 @@ def from_arguments(
     pairs = [_header(text) for text in headers]
     if token is not None:
         pairs.append(("authorization", f"Bearer {token}"))
-    return _request(method, url, pairs, _content(body), limit=limit)
+    return request_of(method, url, pairs, _content(body), limit=limit)
 
 
 def from_check_request(file: Path, *, limit: int) -> Request | Refused:
@@ -85,26 +68,8 @@ def from_entry(entry: Mapping[str, Any], *, limit: int) -> Question:
     if url is None:
         raise ValueError("url is missing")
     method = _text(entry, "method")
-    request = _request("GET" if method is None else method, url, _pairs(entry), _body(entry.get("body")), limit=limit)
+    request = request_of("GET" if method is None else method, url, _pairs(entry), _body(entry.get("body")), limit=limit)
     return Question(request, user, groups)
-
-
-def _request(
-    method: str, url: str, headers: Iterable[tuple[str, str]], content: bytes | None, *, limit: int
-) -> Request:
-    joined: dict[str, str] = {}
-    for name, value in headers:
-        key = name.lower()
-        joined[key] = f"{joined[key]},{value}" if key in joined else value
-    host = joined.get("host", joined.get(":authority", ""))
-    if whole := _ABSOLUTE.fullmatch(url):
-        host, url = whole[1], whole[2] if whole[2].startswith("/") else f"/{whole[2]}"
-    # Where nothing else is said, the body is what Envoy would have shown: all of it, below the limit.
-    marks = joined if content is None else {PARTIAL: "false", **joined}
-    content = content or b""
-    length = joined.get("content-length", str(len(content)))
-    body = shown(content, marks, limit=limit, length=length)
-    return read(method=method, target=url, headers=joined, host=host, body=body)
 
 
 def _header(text: str) -> tuple[str, str]:

@@ -49,6 +49,7 @@ def check(
 
     from extauthz import settings
     from extauthz.cli import ask, explain
+    from extauthz.explain import Question
 
     if user is not None and token is not None:
         raise typer.BadParameter("give --user or --token, not both")
@@ -68,5 +69,5 @@ def check(
         asked = ask.from_check_request(request, limit=session.limit)
     else:
         asked = ask.from_arguments(method or "", url or "", header or [], body, token, limit=session.limit)
-    question = ask.Question(asked, user, tuple(group or ()))
+    question = Question(asked, user, tuple(group or ()))
     raise typer.Exit(asyncio.run(explain.run_one(session, question, output)))

@@ -5,33 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import typer
 
 from extauthz.cli import ask, told
-from extauthz.cli.ask import Question
 from extauthz.decision import Decision
 from extauthz.errors import ConfigurationError, Problem, Refused
+from extauthz.explain import Believed, Question, explained
 from extauthz.gateway import Authenticator, failed
-from extauthz.policy import Missing
-from extauthz.request import Request
 from extauthz.service import Service
 from extauthz.settings import Settings
-from extauthz.subject import Subject
-
-
-class Believed:
-    """An authenticator for one named user; an empty name is nobody."""
-
-    def __init__(self, user: str, groups: tuple[str, ...]) -> None:
-        self._subject = Subject.authenticated(user, groups, authenticator="command line") if user else None
-
-    def authenticate(self, request: Request) -> Subject | Awaitable[Subject | None] | None:
-        """Return the named subject, whatever the request says."""
-        return self._subject
 
 
 class Part(Protocol):
@@ -88,24 +74,8 @@ class Session:
         await part.start()
 
     def explain(self, question: Question, decision: Decision) -> dict[str, Any]:
-        """Return the decision's JSON form with the canonical request and what each source read."""
-        asked = question.request
-        if isinstance(asked, Refused):
-            return decision.as_json()
-        request = {
-            "method": asked.method,
-            "path": asked.path,
-            "query": dict(asked.parameters),
-            "faults": [fault.value for fault, _ in asked.faults],
-        }
-        return {**decision.as_json(), "request": request, "values": self._values(asked, decision)}
-
-    def _values(self, request: Request, decision: Decision) -> list[dict[str, str | None]]:
-        rule = self._gateway.policy.find(request)
-        # What is refused for its form is not read by the gateway, so nor is it here.
-        if isinstance(rule, Missing) or rule.fault(request):
-            return []
-        return self._gateway.values(rule, request, decision.subject)
+        """Return the decision's JSON form with its grounds."""
+        return explained(self._gateway, question, decision)
 
 
 async def run_one(session: Session, question: Question, output: str) -> int:

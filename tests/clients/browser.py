@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import json
 import os
@@ -40,13 +41,15 @@ class Seen:
 class Browser:
     """One page of a browser with a fresh profile, as an async context manager. Skips without Chromium.
 
-    `seen` lists all answers in order.
+    `seen` lists all answers in order; `complaints` what the browser said against a page: violations of
+    its Content-Security-Policy, uncaught exceptions, and what scripts wrote to the console.
     """
 
     _socket: ClientWebSocketResponse
 
     def __init__(self, folder: Path) -> None:
         self.seen: list[Seen] = []
+        self.complaints: list[str] = []
         self._folder = folder
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
@@ -65,7 +68,7 @@ class Browser:
             self._socket = await client.ws_connect(page["webSocketDebuggerUrl"], max_msg_size=0)
             stack.push_async_callback(self._socket.close)
             _background(stack, self._read())
-            for domain in ("Network", "Page", "Runtime"):
+            for domain in ("Network", "Page", "Runtime", "Log"):
                 await self._ask(f"{domain}.enable")
             self._stack = stack.pop_all()
         return self
@@ -81,6 +84,28 @@ class Browser:
         """Go to a page, and wait until it is loaded."""
         await self._ask("Page.navigate", url=url)
         await self.run("if (document.readyState != 'complete') await new Promise(done => onload = done)")
+
+    async def press(self, key: str, *, shift: bool = False) -> None:
+        """Press and release a key, such as `Tab` or `Enter`, where the focus is."""
+        code, text = _KEYS[key]
+        pressed = {"key": key, "windowsVirtualKeyCode": code, "modifiers": 8 if shift else 0}
+        await self._ask("Input.dispatchKeyEvent", type="keyDown", text=text, **pressed)
+        await self._ask("Input.dispatchKeyEvent", type="keyUp", **pressed)
+
+    async def write(self, text: str) -> None:
+        """Write where the focus is."""
+        await self._ask("Input.insertText", text=text)
+
+    async def look(self, *, width: int = 1000, height: int = 700, dark: bool = False) -> None:
+        """Look at pages through a window of this size, in CSS pixels, and in this colour scheme."""
+        size = {"width": width, "height": height}
+        await self._ask("Emulation.setDeviceMetricsOverride", **size, deviceScaleFactor=1, mobile=width < 600)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        await self._ask("Emulation.setEmulatedMedia", features=[scheme])
+
+    async def picture(self, *, whole: bool = False) -> bytes:
+        """Return what can be seen of the page, or with `whole` all of it, as PNG."""
+        return base64.b64decode((await self._ask("Page.captureScreenshot", captureBeyondViewport=whole))["data"])
 
     async def run(self, script: str) -> Any:
         """Run the body of an asynchronous JavaScript function in the page, and return what it returns."""
@@ -115,6 +140,8 @@ class Browser:
                 self._waiting.pop(told["id"]).set_result(told)
             elif note := _NOTES.get(told["method"]):
                 self.seen.append(note(told["params"]))
+            elif complaint := _COMPLAINTS.get(told["method"]):
+                self.complaints += complaint(told["params"])
 
 
 def _answered(event: Any) -> Seen:
@@ -125,6 +152,21 @@ _NOTES: dict[str, Callable[[Any], Seen]] = {
     "Network.responseReceived": _answered,
     "Network.webSocketHandshakeResponseReceived": lambda event: Seen(event["response"]["status"], "websocket"),
 }
+
+
+def _logged(event: Any) -> list[str]:
+    # That a page was refused is no complaint about the page that says so.
+    entry = event["entry"]
+    return [] if entry["source"] == "network" else [f"{entry['level']}: {entry['text']}"]
+
+
+_COMPLAINTS: dict[str, Callable[[Any], list[str]]] = {
+    "Log.entryAdded": _logged,
+    "Runtime.consoleAPICalled": lambda event: [f"console.{event['type']}"],
+    "Runtime.exceptionThrown": lambda event: [str(event["exceptionDetails"]["text"])],
+}
+_KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), " ": (32, " ")}
+"""The code of a key, and what it writes."""
 
 
 def _background(stack: AsyncExitStack, work: Any) -> None:
