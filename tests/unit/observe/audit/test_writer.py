@@ -99,7 +99,7 @@ def test_a_full_queue_drops_and_counts(tmp_path: Path) -> None:
 def test_an_output_that_takes_nothing_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipe that nobody reads fills the queue; then records are dropped, and the end comes all the same."""
     monkeypatch.setattr(writer, "STOP_SECONDS", 0.1)
-    with piped() as (log, reader):
+    with piped() as (log, _):
         log.start()
         while log.has_room():
             log.put(record("/" + "a" * 4000))
