@@ -53,7 +53,15 @@ def load_policy(settings: Settings) -> Policy:
     """Load the policy that settings name. Raises ConfigurationError."""
     lookups = LOOKUPS if settings.lookups.kfp else ()
     paths = [settings.resolve(path) for path in settings.policy.paths]
-    return policy.load(paths, KEYS, lookups, placement=settings.policy.placement, hosts=settings.policy.hosts)
+    session = settings.identity.session
+    return policy.load(
+        paths,
+        KEYS,
+        lookups,
+        placement=settings.policy.placement,
+        hosts=settings.policy.hosts,
+        session_cookie=session.cookie if session else "",
+    )
 
 
 def load_lookup(settings: Settings) -> KfpLookup | None:

@@ -43,13 +43,17 @@ class Compiler:
     """Compiles one document for one placement. `problems` holds what is wrong with it.
 
     `hosts` are those of rules that name none. `placements` are those that the document names.
+    `session_cookie` is how the names of the session's cookies begin.
     """
 
-    def __init__(self, part: Document, known: Known, placement: str, hosts: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, part: Document, known: Known, placement: str, hosts: tuple[str, ...] = (), session_cookie: str = ""
+    ) -> None:
         self.part = part
         self.known = known
         self.placement = placement
         self.hosts = hosts
+        self.session_cookie = session_cookie
         self.placements: frozenset[str] = frozenset()
         self.problems: list[Problem] = []
 
@@ -105,7 +109,7 @@ class Compiler:
             message=model.deny or "",
             shadow=model.enforce == "shadow",
             user_only=file.review_as == "user",
-            withheld=_withheld(model),
+            withheld=_withheld(model, self.session_cookie),
         )
 
     def _check(self, model: Check, path: Template, place: Location) -> Resource | NonResource | None:
@@ -230,10 +234,11 @@ def _host_pattern(names: Sequence[str]) -> HostPattern | None:
     return pattern if pattern and pattern.variables else None
 
 
-def _withheld(model: RuleModel) -> Withheld | None:
+def _withheld(model: RuleModel, session_cookie: str) -> Withheld | None:
     if not model.remove_headers and not model.remove_cookies:
         return None
-    return Withheld(tuple(model.remove_headers), tuple(model.remove_cookies))
+    own = [session_cookie] if session_cookie and model.remove_cookies else []
+    return Withheld(tuple(model.remove_headers), (*model.remove_cookies, *own))
 
 
 def _namespaces(model: Check, place: Location) -> Iterator[tuple[str, Location]]:

@@ -68,11 +68,12 @@ def load(
     *,
     placement: str = GATEWAY,
     hosts: Sequence[str] = (),
+    session_cookie: str = "",
 ) -> Policy:
     """Load policy files and folders for one placement. Raises ConfigurationError with every problem found.
 
     `lookups` are the kinds of objects whose namespace can be asked for; `hosts` those of
-    rules that name none.
+    rules that name none; `session_cookie` is a further name for rules that remove cookies.
     """
     known = Known(keys, lookups)
     problems: list[Problem] = []
@@ -85,7 +86,7 @@ def load(
             problems += error.problems
             continue
         for part in parts:
-            compiler = Compiler(part, known, placement, tuple(hosts))
+            compiler = Compiler(part, known, placement, tuple(hosts), session_cookie)
             places |= compiler.rules()
             problems += compiler.problems
             placements |= compiler.placements

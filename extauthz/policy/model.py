@@ -149,7 +149,9 @@ class RuleModel(Model):
     remove_headers: list[HeaderName] = []
     """Headers that the upstream must not see, in lower case, such as `authorization` before a user's own pod."""
     remove_cookies: list[CookieName] = []
-    """Cookies that the upstream must not see, by the start of their names; the others are passed on."""
+    """Cookies that the upstream must not see, by the start of their names; the others are passed on.
+
+    Where any is named, those of `identity.session.cookie` in the settings are kept back, too."""
     enforce: Literal["enforce", "shadow"] = "enforce"
     """`shadow` allows what this rule would refuse for lack of rights, and logs it. Identity is still required."""
 

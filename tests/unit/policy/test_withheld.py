@@ -48,6 +48,32 @@ def test_named_cookies_are_taken_off(tmp_path: Path, cookie: str, kept: str | No
     assert ("cookie" in decision.remove) is (kept is None)
 
 
+NAME = "kf_login"
+
+
+@pytest.mark.parametrize("name", [NAME, f"{NAME}_0", f"{NAME}_15", f"{NAME}_csrf", f"{NAME}_abc_csrf", "oauth2_proxy"])
+def test_the_sessions_own_cookies_are_taken_off_whatever_they_are_called(tmp_path: Path, name: str) -> None:
+    """A rule that removes any cookie removes those of the settings' session; the others stay."""
+    file = tmp_path / "policy.yaml"
+    file.write_text(f"apiVersion: extauthz.dev/v1\nkind: Policy\nrules:\n{RULE % ''}\n")
+    made = gateway(policy=policy.load([file], {}, session_cookie=NAME))
+    decision = decided(made.decide(request("GET", "/nb", cookie=f"_xsrf=1; {name}=secret; theme=dark")))
+    assert dict(decision.headers)["cookie"] == "_xsrf=1; theme=dark"
+
+
+def test_a_rule_that_removes_no_cookie_leaves_the_session_alone(tmp_path: Path) -> None:
+    """The platform's own back ends may need it."""
+    file = tmp_path / "policy.yaml"
+    file.write_text(
+        "apiVersion: extauthz.dev/v1\nkind: Policy\nrules:\n"
+        "- {name: h, match: {path: /nb}, allow: authenticated, removeHeaders: [x-other]}\n"
+    )
+    made = gateway(policy=policy.load([file], {}, session_cookie=NAME))
+    decision = decided(made.decide(request("GET", "/nb", cookie=f"{NAME}=secret")))
+    assert "cookie" not in dict(decision.headers)
+    assert "cookie" not in decision.remove
+
+
 def test_whole_headers_are_taken_off(tmp_path: Path) -> None:
     """No name is both set and removed, not even one that proves the identity."""
     made = gateway(policy=policy_of(tmp_path, RULE % "authorization, kubeflow-userid"))
