@@ -1,10 +1,14 @@
-"""What all tests share: in CI a skip is a failure."""
+"""What all tests share: in CI a skip is a failure, and no example of hypothesis is ever too slow."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("patient", deadline=None)  # machines stall
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
