@@ -147,6 +147,8 @@ class TokenReviewSettings(Model):
     """How many tokens are reviewed at once; further ones are refused with 503."""
     max_cache_seconds: Annotated[float, Field(ge=0, le=3600)] = 10
     """How long an answer is believed, never beyond the token's `exp`."""
+    refused_seconds: Annotated[float, Field(ge=0, le=10)] = 5
+    """How long a refused token is not asked about again. Outages are not remembered."""
 
 
 class SessionSettings(Model):
@@ -166,6 +168,8 @@ class SessionSettings(Model):
     """How many cookies are asked about at once; further ones are refused with 503."""
     max_cache_seconds: Annotated[float, Field(ge=0, le=3600)] = 60
     """How long a session is believed without asking again: so long it may outlive a logout."""
+    refused_seconds: Annotated[float, Field(ge=0, le=10)] = 5
+    """How long a cookie that was refused, or whose token is, is not asked about again. Outages are not remembered."""
     max_cached: Annotated[int, Field(ge=0)] = 10000
     """How many sessions are remembered."""
 

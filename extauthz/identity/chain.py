@@ -46,15 +46,18 @@ class Authenticators:
         resolve: Resolve,
         reviewer: TokenReviewer | None = None,
         clock: Clock = time.time,
+        monotonic: Clock = time.monotonic,
         tokens: TokenAuthenticator | None = None,
     ) -> None:
         """Take the settings; `resolve` makes their paths absolute, and `reviewer` answers `tokenReview`."""
-        self._tokens = tokens or TokenAuthenticator(identity, resolve=resolve, reviewer=reviewer, clock=clock)
+        self._tokens = tokens or TokenAuthenticator(
+            identity, resolve=resolve, reviewer=reviewer, clock=clock, monotonic=monotonic
+        )
         self._session: SessionAuthenticator | None = None
         links: dict[Kind, Link] = {"token": self._tokens}
         if identity.session is not None:
             self._session = SessionAuthenticator(
-                identity.session, self._tokens, max_bytes=identity.max_token_bytes, clock=clock
+                identity.session, self._tokens, max_bytes=identity.max_token_bytes, clock=monotonic
             )
             links["session"] = self._session
         if identity.header is not None:

@@ -2,7 +2,7 @@
 
 Only tokens that could be valid are sent: of a configured issuer, for one of our audiences,
 and within their own times. Answers are shared while they are under way and believed for a
-bounded time; a revoked token is refused from then on.
+bounded time; a revoked token is refused from then on. Refusals are remembered for a moment.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from extauthz.identity.claims import check_times
 from extauthz.identity.faults import CredentialFault
 from extauthz.identity.flights import Flights
 from extauthz.identity.keys import KeySet
+from extauthz.identity.refusals import Refusals
 from extauthz.identity.store import Clock
 from extauthz.identity.token import UnverifiedToken
 from extauthz.identity.verified import Verified
@@ -52,13 +53,16 @@ _NO_KEYS = _NoKeys()
 
 
 class ReviewingVerifier:
-    """Turns Kubernetes tokens into subjects. `clock` gives Unix time."""
+    """Turns Kubernetes tokens into subjects. `clock` gives Unix time, `monotonic` one that never steps."""
 
-    def __init__(self, settings: TokenReviewSettings, reviewer: TokenReviewer, clock: Clock) -> None:
+    def __init__(
+        self, settings: TokenReviewSettings, reviewer: TokenReviewer, *, clock: Clock, monotonic: Clock
+    ) -> None:
         self._settings = settings
         self._reviewer = reviewer
         self._clock = clock
         self._flights: Flights[str, Verified] = Flights(settings.max_concurrent, _busy)
+        self._refusals = Refusals(settings.refused_seconds, monotonic)
 
     def verify(self, token: UnverifiedToken) -> Awaitable[Verified]:
         """Return the verified token. Raises CredentialError, and Unavailable without an answer."""
@@ -67,7 +71,7 @@ class ReviewingVerifier:
         check_times(token.claims, now=self._clock(), leeway=LEEWAY_SECONDS)
         if not self._is_for_us(token.claims.get("aud")):
             raise CredentialError(CredentialFault.AUDIENCE_MISMATCH, "the token is meant for others")
-        return self._flights.join(token.text, lambda: self._review(token))
+        return self._ask(token)
 
     async def start(self) -> None:
         """Get ready. Raises ConfigurationError."""
@@ -82,15 +86,25 @@ class ReviewingVerifier:
         named = audience if isinstance(audience, list) else [audience]
         return any(isinstance(name, str) and name in self._settings.audiences for name in named)
 
+    async def _ask(self, token: UnverifiedToken) -> Verified:
+        if self._refusals.status_of(token.text):
+            raise _rejected()
+        return await self._flights.join(token.text, lambda: self._review(token))
+
     async def _review(self, token: UnverifiedToken) -> Verified:
         asked = self._clock()
         found = await self._reviewer.review(token.text, self._settings.audiences)
         if found is None:
-            raise CredentialError(CredentialFault.TOKEN_REJECTED, "the cluster does not know the token")
+            self._refusals.add(token.text, 401)
+            raise _rejected()
         expires = float(token.claims["exp"])
         claims = MappingProxyType(token.claims)
         subject = dataclasses.replace(found, authenticator="tokenReview", expires=expires, claims=claims)
         return Verified(subject, min(expires, asked + self._settings.max_cache_seconds), _NO_KEYS, None)
+
+
+def _rejected() -> CredentialError:
+    return CredentialError(CredentialFault.TOKEN_REJECTED, "the cluster does not know the token")
 
 
 def _busy() -> Unavailable:

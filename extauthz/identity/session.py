@@ -3,6 +3,7 @@
 oauth2-proxy says whether its cookie is good; what it answers is a token, and that is verified
 like any other, so a session is worth exactly as much as its token. Answers are kept per
 cookie, shared while they are under way, and asked for again once the token has expired.
+Refusals are remembered for a moment.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import aiohttp
@@ -19,6 +21,7 @@ from cachetools import LRUCache
 from extauthz.errors import CredentialError, ExtauthzError, Refused, Unavailable
 from extauthz.identity.faults import CredentialFault
 from extauthz.identity.flights import Flights
+from extauthz.identity.refusals import Refusals
 from extauthz.identity.signin import sign_in
 from extauthz.identity.store import Clock
 from extauthz.identity.tokens import AUTHORIZATION, Credential, TokenAuthenticator
@@ -33,17 +36,18 @@ Cookies = tuple[tuple[str, str], ...]
 
 _SEPARATOR = re.compile(r"[;,]")  # Envoy joins several cookie headers with commas
 _SET_COOKIE = "set-cookie"
+_REFUSED = (401, 403)
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class _Session:
-    """What oauth2-proxy answered: a token, refreshed cookies, and until when (Unix time) it is believed."""
+    """What oauth2-proxy answered: a token, and refreshed cookies; and when it was asked."""
 
     credential: Credential
     cookies: tuple[str, ...]
-    until: float
+    asked: float
     verified: Subject | None = None
     subject: Subject | None = None
 
@@ -58,7 +62,7 @@ class _Session:
 
 
 class SessionAuthenticator:
-    """Knows callers by oauth2-proxy's cookie. It belongs to one event loop; `clock` gives Unix time."""
+    """Knows callers by oauth2-proxy's cookie. It belongs to one event loop; `clock` never steps."""
 
     def __init__(self, settings: SessionSettings, tokens: TokenAuthenticator, *, max_bytes: int, clock: Clock) -> None:
         """Take the settings; `tokens` verifies what oauth2-proxy answers, of at most `max_bytes`."""
@@ -69,6 +73,7 @@ class SessionAuthenticator:
         self._part = re.compile(rf"{re.escape(settings.cookie)}(?:_[0-9]{{1,2}})?", re.ASCII)
         self._known: LRUCache[Cookies, _Session] = LRUCache(settings.max_cached)
         self._flights: Flights[Cookies, _Session] = Flights(settings.max_concurrent, _busy)
+        self._refusals = Refusals(settings.refused_seconds, clock)
         self._client: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -97,13 +102,13 @@ class SessionAuthenticator:
         if not cookies:
             return None
         session = self._known.get(cookies)
-        if session is None or self._clock() >= session.until:
+        if session is None or self._clock() >= session.asked + self._settings.max_cache_seconds:
             return self._ask(cookies, request)
         try:
-            verified = self._tokens.verify(session.credential)
+            answer = self._tokens.verify(session.credential)
         except CredentialError:
             return self._ask(cookies, request)  # expired, or its key is withdrawn: perhaps there is a new one
-        return session.names(verified) if isinstance(verified, Subject) else self._ask(cookies, request, session)
+        return session.names(answer) if isinstance(answer, Subject) else self._wait(session, answer, request)
 
     def _cookies(self, headers: Mapping[str, str]) -> Cookies:
         """Return the session's cookies in the order of their names. Raises CredentialError for contradictions."""
@@ -119,19 +124,34 @@ class SessionAuthenticator:
             raise CredentialError(CredentialFault.CREDENTIAL_AMBIGUOUS, "the session has too many cookies")
         return tuple(sorted(found.items()))
 
-    async def _ask(self, cookies: Cookies, request: Request, session: _Session | None = None) -> Subject:
-        try:
-            session = session or await self._flights.join(cookies, lambda: self._exchange(cookies))
+    async def _ask(self, cookies: Cookies, request: Request) -> Subject:
+        with self._leading_to_login(request):
+            session = self._recalled(cookies) or await self._flights.join(cookies, lambda: self._exchange(cookies))
             answer = self._tokens.verify(session.credential)
-            verified = answer if isinstance(answer, Subject) else await answer
+            return session.names(answer if isinstance(answer, Subject) else await answer)
+
+    async def _wait(self, session: _Session, answer: Awaitable[Subject], request: Request) -> Subject:
+        with self._leading_to_login(request):
+            return session.names(await answer)
+
+    @contextmanager
+    def _leading_to_login(self, request: Request) -> Iterator[None]:
+        """Say where to log in where that would help."""
+        try:
+            yield
         except CredentialError as error:
-            if error.reason in (CredentialFault.SESSION_INVALID, CredentialFault.TOKEN_EXPIRED):
-                message = "The session has ended: log in again."
-                raise CredentialError(CredentialFault.SESSION_INVALID, message, login=self.login(request)) from None
-            raise
-        if self._settings.max_cached:
-            self._known[cookies] = session
-        return session.names(verified)
+            if error.reason not in (CredentialFault.SESSION_INVALID, CredentialFault.TOKEN_EXPIRED):
+                raise
+            message = "The session has ended: log in again."
+            raise CredentialError(CredentialFault.SESSION_INVALID, message, login=self.login(request)) from None
+
+    def _recalled(self, cookies: Cookies) -> _Session | None:
+        """Return what oauth2-proxy answered a moment ago, good or bad. Raises what `_check` does."""
+        if status := self._refusals.status_of(_header(cookies)):
+            self._check(status)
+        session = self._known.get(cookies)
+        moment = min(self._settings.refused_seconds, self._settings.max_cache_seconds)
+        return session if session and self._clock() < session.asked + moment else None
 
     def login(self, request: Request) -> str:
         """Return the place to log in, and to come back from to what was asked for."""
@@ -141,16 +161,22 @@ class SessionAuthenticator:
         """Ask oauth2-proxy once. Raises CredentialError, Refused, Unavailable."""
         if self._client is None:
             raise _unavailable("it is not connected")
-        asked = self._clock()
-        sent = {"cookie": "; ".join(f"{name}={value}" for name, value in cookies)}
+        asked, sent = self._clock(), _header(cookies)
         try:
-            async with self._client.get(self._settings.url, headers=sent, allow_redirects=False) as response:
+            async with self._client.get(
+                self._settings.url, headers={"cookie": sent}, allow_redirects=False
+            ) as response:
+                if response.status in _REFUSED:
+                    self._refusals.add(sent, response.status)
                 self._check(response.status)
                 token = response.headers.get(self._settings.token_header, "")
                 refreshed = tuple(response.headers.getall(_SET_COOKIE, ()))
         except (OSError, aiohttp.ClientError, ValueError) as error:
             raise _unavailable("it cannot be reached") from error
-        return _Session(self._credential(token), self._own(refreshed), asked + self._settings.max_cache_seconds)
+        session = _Session(self._credential(token), self._own(refreshed), asked)
+        if self._settings.max_cached:
+            self._known[cookies] = session
+        return session
 
     def _check(self, status: int) -> None:
         if status == 401:
@@ -170,6 +196,10 @@ class SessionAuthenticator:
         return tuple(
             cookie for cookie in cookies if cookie.isprintable() and self._part.fullmatch(cookie.partition("=")[0])
         )
+
+
+def _header(cookies: Cookies) -> str:
+    return "; ".join(f"{name}={value}" for name, value in cookies)
 
 
 def _unavailable(why: str) -> ExtauthzError:

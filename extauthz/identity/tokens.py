@@ -2,7 +2,7 @@
 
 A token verified before is known by its whole text, so the common request costs one lookup
 and one comparison of times. What is remembered holds no longer than the token, the
-settings' limit, or the key set that verified it; refused tokens are not remembered.
+settings' limit, or the key set that verified it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class TokenAuthenticator:
             self._verifiers[issuer.header, issuer.issuer] = Verifier(issuer, store, clock)
         self._reviewing: ReviewingVerifier | None = None
         if identity.token_review is not None and reviewer is not None:
-            self._reviewing = ReviewingVerifier(identity.token_review, reviewer, clock)
+            self._reviewing = ReviewingVerifier(identity.token_review, reviewer, clock=clock, monotonic=monotonic)
             self._verifiers.update({(AUTHORIZATION, name): self._reviewing for name in identity.token_review.issuers})
         self._headers = tuple(dict.fromkeys(header for header, _ in self._verifiers))
         self._known: LRUCache[Credential, Verified] = LRUCache(identity.max_cached_tokens)

@@ -25,6 +25,7 @@ rules:
   - name: runs
     match: {path: /pipeline/apis/v2beta1/runs, methods: [GET]}
     access: [{verb: list, group: pipelines.kubeflow.org, resource: runs, namespace: query:namespace}]
+    removeCookies: [another_login]
 """
 
 

@@ -3,71 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from extauthz.decision import Decision, Outcome
-from extauthz.edge import check, reply
-from extauthz.errors import CredentialError, ExtauthzError, Refused, Unavailable
-from extauthz.identity import Authenticators
-from extauthz.identity_settings import Identity
-from extauthz.request import Request, read
-from extauthz.settings import ResponseSettings
-from extauthz.subject import Subject
-from tests.cases import gateway, policy_of
-from tests.issuer import NOW, Clock, Issuer, asking, bearer, rsa_key
+from extauthz.errors import CredentialError, Refused, Unavailable
+from tests.integration.sessions import LOGIN, World, opened
+from tests.integration.sessions import world as world
+from tests.issuer import NOW, Issuer, asking, bearer, rsa_key
 from tests.oauth2proxy import COOKIE, OAuth2Proxy
-
-LOGIN = "/oauth2/start?rd=%2Fx"
-
-
-class World:
-    """oauth2-proxy with one session of alice, and the authenticators that ask it."""
-
-    def __init__(self, proxy: OAuth2Proxy, folder: Path, **session: Any) -> None:
-        self.proxy = proxy
-        self.issuer = Issuer()
-        self.clock = Clock()
-        self.jwks = folder / "jwks.json"
-        self.jwks.write_bytes(self.issuer.jwks())
-        issuer = {"issuer": self.issuer.name, "audiences": [self.issuer.audience], "keys": {"file": "jwks.json"}}
-        settings = {"url": proxy.url, "cookie": COOKIE, **session}
-        identity = Identity.model_validate({"jwt": [issuer], "session": settings})
-        self.authenticators = Authenticators(identity, resolve=folder.joinpath, clock=self.clock)
-        proxy.sessions["one"] = self.issuer.token()
-
-    async def ask(self, cookie: str | None = f"{COOKIE}=one", **headers: str) -> Subject | None:
-        """Authenticate a request with this cookie header."""
-        answer = self.authenticators.authenticate(asking({"cookie": cookie, **headers} if cookie else headers))
-        return await answer if inspect.isawaitable(answer) else answer
-
-    async def fault(self, *cookie: str, **headers: str) -> ExtauthzError:
-        """Return the error of a request."""
-        with pytest.raises(ExtauthzError) as raised:
-            await self.ask(*cookie, **headers)
-        return raised.value
-
-
-@asynccontextmanager
-async def opened(folder: Path, **session: Any) -> AsyncIterator[World]:
-    async with OAuth2Proxy() as proxy:
-        world = World(proxy, folder, **session)
-        await world.authenticators.start()
-        try:
-            yield world
-        finally:
-            await world.authenticators.stop()
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with opened(tmp_path) as world:
-        yield world
 
 
 async def test_a_cookie_becomes_the_user_of_its_token(world: World) -> None:
@@ -150,6 +94,26 @@ async def test_a_forged_token_behind_a_session_is_refused(world: World) -> None:
     fault = await world.fault()
     assert isinstance(fault, CredentialError)
     assert fault.reason == "signature_invalid"
+
+
+@pytest.mark.parametrize(("published", "outcome"), [(True, "alice"), (False, "key_unknown")])
+async def test_a_known_session_waits_for_its_issuers_keys(world: World, published: bool, outcome: str) -> None:
+    """Where its token's key went away, the keys are fetched once more, and oauth2-proxy is not asked."""
+    await world.ask()
+    old = world.issuer.keys
+    world.issuer.keys = [rsa_key("key-2")]
+    world.jwks.write_bytes(world.issuer.jwks())
+    await world.ask(None, **bearer(world.issuer.token()))  # brings the new set
+    world.issuer.keys = [*world.issuer.keys, *(old if published else ())]
+    world.jwks.write_bytes(world.issuer.jwks())
+    world.clock.now += 10
+    try:
+        subject = await world.ask()
+        told = subject.user if subject else ""
+    except CredentialError as error:
+        told = error.reason
+    assert told == outcome
+    assert len(world.proxy.asked) == 1
 
 
 async def test_concurrent_requests_of_a_session_are_one_question(world: World) -> None:
@@ -261,114 +225,3 @@ async def test_a_session_without_memory_is_asked_for_each_time(tmp_path: Path) -
         await world.ask()
         await world.ask()
         assert len(world.proxy.asked) == 2
-
-
-async def test_refreshed_cookies_reach_the_browser_and_others_do_not(world: World, tmp_path: Path) -> None:
-    """On an allow and on a refusal, in both edges' forms, while the browser still sends the old one."""
-    fresh = [f"{COOKIE}_0=new; Path=/; HttpOnly", f"{COOKIE}_1=er; Path=/; HttpOnly"]
-    world.proxy.refreshed = [*fresh, "tracking=1"]
-    rules = "- {name: home, match: {path: /x}, allow: authenticated}\n"
-    rules += "- {name: other, match: {path: /y}, access: [{verb: get, resource: pods, namespace: team-z}]}\n"
-    built = gateway(authenticator=world.authenticators, policy=policy_of(tmp_path, rules))
-    allowed = await decided(built.decide(asking({"cookie": f"{COOKIE}=one"})))
-    assert allowed.allowed
-    response = check.response_of(allowed, None)
-    assert [option.header.value for option in response.ok_response.response_headers_to_add] == fresh
-    assert {option.header.key for option in response.ok_response.headers} == {"kubeflow-userid", "authorization"}
-    assert "ey" not in str(allowed.as_json()["headers"])
-    refused = await decided(built.decide(asking({"cookie": f"{COOKIE}=one"}, target="/y")))
-    assert refused.outcome is Outcome.DENY
-    told = reply.PLAIN.reply(refused, None)
-    assert [value for name, value in told.headers if name == "set-cookie"] == fresh
-
-
-async def test_the_upstream_is_not_told_a_credential_that_is_to_be_removed(world: World, tmp_path: Path) -> None:
-    """No header is both set and removed."""
-    policy = policy_of(tmp_path, "- {name: home, match: {path: /x}, allow: authenticated}\n")
-    built = gateway(
-        authenticator=world.authenticators,
-        policy=policy,
-        response=ResponseSettings(remove_headers=["authorization"]),
-    )
-    decision = await decided(built.decide(asking({"cookie": f"{COOKIE}=one"})))
-    assert "authorization" in decision.remove
-    assert "authorization" not in dict(decision.headers)
-
-
-NAVIGATION = {"accept": "text/html,*/*;q=0.8", "sec-fetch-mode": "navigate"}
-
-
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        (NAVIGATION, 302),
-        ({"accept": "text/html"}, 302),
-        ({"accept": "application/json"}, 401),
-        ({}, 401),
-        ({"accept": "text/html", "sec-fetch-mode": "cors"}, 401),
-    ],
-)
-async def test_response_009_only_a_navigation_is_sent_to_log_in(
-    world: World, tmp_path: Path, headers: dict[str, str], status: int
-) -> None:
-    """An XHR or an SDK gets 401: a redirect would end in a CORS failure or a lost POST."""
-    for cookie in ({}, {"cookie": f"{COOKIE}=unknown"}):
-        told = await refusal(world, tmp_path, read(method="GET", target="/x", headers={**headers, **cookie}))
-        assert told.status == status
-        assert ("location" in dict(told.headers)) is (status == 302)
-        assert ("www-authenticate" in dict(told.headers)) is (status == 401)
-
-
-async def test_a_form_that_is_posted_is_not_redirected(world: World, tmp_path: Path) -> None:
-    """The data would be lost on the way."""
-    told = await refusal(world, tmp_path, read(method="POST", target="/x", headers=NAVIGATION))
-    assert told.status == 401
-
-
-async def test_a_redirect_is_a_refusal_to_envoy(world: World, tmp_path: Path) -> None:
-    """The gRPC status is not OK, and the HTTP status is the redirect's."""
-    built = gateway(authenticator=world.authenticators, policy=policy_of(tmp_path, HOME))
-    request = asking(NAVIGATION)
-    response = check.response_of(await decided(built.decide(request)), request)
-    assert response.status.code != 0
-    assert response.denied_response.status.code == 302
-
-
-@pytest.mark.parametrize(
-    ("target", "back"),
-    [
-        ("/x", "%2Fx"),
-        ("/x/y?ns=team-a&q=a%20b", "%2Fx%2Fy%3Fns%3Dteam-a%26q%3Da%2Bb"),
-        ("/x/a@evil.example", "%2Fx%2Fa%40evil.example"),
-        ("/x?rd=//evil.example", "%2Fx%3Frd%3D%252F%252Fevil.example"),
-        ("/x//evil.example", "%2F"),
-        ("//evil.example", "%2F"),
-        ("/\\evil.example", "%2F"),
-        ("/%2f%2fevil.example", "%2F"),
-        ("/%09/evil.example", "%2F"),
-        ("/..//evil.example", "%2F"),
-        ("https://evil.example/", "%2F"),
-    ],
-)
-async def test_response_002_the_way_back_is_a_path_of_the_same_host(world: World, target: str, back: str) -> None:
-    """Whatever two readers could take for another host becomes the root."""
-    with pytest.raises(CredentialError) as refused:
-        world.authenticators.authenticate(asking({}, target=target))
-    assert refused.value.login == f"/oauth2/start?rd={back}"
-
-
-HOME = "- {name: home, match: {path: /x}, allow: authenticated}\n"
-
-
-async def refusal(world: World, folder: Path, request: Request) -> reply.Reply:
-    """Return the reply to a request that does not pass."""
-    rule = "- {name: home, match: {path: /x, methods: [GET, POST]}, allow: authenticated}\n"
-    built = gateway(authenticator=world.authenticators, policy=policy_of(folder, rule))
-    return reply.PLAIN.reply(await decided(built.decide(request)), request)
-
-
-async def decided(answer: Any) -> Decision:
-    """Return the decision, waited for where it must be."""
-    decision = answer if isinstance(answer, Decision) else await answer
-    assert isinstance(decision, Decision)
-    return decision

@@ -7,7 +7,7 @@ import functools
 import importlib.util
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,11 +15,14 @@ import aiohttp
 import pytest
 
 from extauthz.demo.mesh import DemoMesh
+from tests.clients.children import drain, stop
 from tests.integration.conftest import MeshFactory
 from tests.integration.identities import ALICE, RUNS, mesh_in, settings, status, token
 from tests.issuer import Issuer, KeyServer, segment
 from tests.oauth2proxy import COOKIE, OAuth2Proxy
 
+PATIENCE_SECONDS = 60
+"""How long a test waits for what must happen; a machine may stall for seconds."""
 NAVIGATION = {"accept": "text/html", "sec-fetch-mode": "navigate"}
 
 
@@ -44,16 +47,14 @@ async def provider(port: int = 0) -> AsyncIterator[str]:
     )
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(20):
-            async for line in process.stderr:
-                if b"running on" in line:
-                    yield "http://" + line.decode().split("http://")[1].split()[0]
-                    return
-        raise AssertionError("the provider did not start")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while b"http://" not in (line := await process.stderr.readline()):
+                assert line, "the provider did not start"
+        drained = asyncio.create_task(drain(process.stderr))
+        yield "http://" + line.decode().split("http://")[1].split()[0]
+        drained.cancel()
     finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.communicate()
+        await stop(process)
 
 
 async def login(client: aiohttp.ClientSession, address: str, user: str) -> str:
@@ -94,7 +95,7 @@ async def test_a_real_providers_users_log_in_and_its_restart_rotates_its_key(new
 
 async def _until(client: aiohttp.ClientSession, mesh: DemoMesh, token: str, wanted: int) -> None:
     """Ask until the refresh has come round."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while await status(client, mesh.urls["grpc"], token) != wanted:
             pass
 
@@ -126,6 +127,8 @@ async def test_a_browser_session_passes_envoy(new_mesh: MeshFactory, mode: str) 
             assert proxy.sessions["one"] in seen
             assert ALICE in seen
             assert "admin@example.com" not in seen
+            assert "theme=dark" in seen
+            assert f"{COOKIE}=one" not in seen
             other = mesh.urls[mode] + RUNS.replace("team-a", "team-b")
             async with client.get(other, headers=cookie) as response:
                 assert response.status == 403

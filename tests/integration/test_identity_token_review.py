@@ -16,6 +16,7 @@ from aiohttp import web
 from extauthz.access.kubernetes.tokenreview import PATH, TokenReviews
 from extauthz.errors import CredentialError, ExtauthzError, Unavailable
 from extauthz.identity import Authenticators
+from extauthz.identity.refusals import MAX_REFUSALS, Refusals
 from extauthz.identity_settings import Identity, TokenReviewSettings
 from extauthz.service import load_authenticator
 from extauthz.settings import Settings
@@ -43,7 +44,10 @@ class World:
         self.identity = Identity.model_validate({"tokenReview": settings})
         assert self.identity.token_review
         self.reviews = TokenReviews(self.identity.token_review, kubeconfig=cluster.kubeconfig())
-        self.authenticators = Authenticators(self.identity, resolve=Path, reviewer=self.reviews, clock=self.clock)
+        self.monotonic = Clock(0)
+        self.authenticators = Authenticators(
+            self.identity, resolve=Path, reviewer=self.reviews, clock=self.clock, monotonic=self.monotonic
+        )
 
     def token(self, *, known: bool = True, audiences: tuple[str, ...] = (AUDIENCE,), **claims: Any) -> str:
         """Make a token that the API server knows, or one that it does not."""
@@ -150,12 +154,48 @@ async def test_a_padded_token_is_refused(world: World) -> None:
 
 
 async def test_a_forged_token_is_refused_by_the_api_server(world: World) -> None:
-    """401, and not remembered."""
+    """401, asked about once in a moment whatever the wall clock does, and each token for itself."""
     token = world.token(known=False)
-    for number in (1, 2):
+    for _ in range(3):
         fault = await world.fault(token)
         assert isinstance(fault, CredentialError)
-        assert world.asked == number
+        assert fault.reason == "token_rejected"
+    assert world.asked == 1
+    assert await world.ask(world.token(jti="good"))
+    world.clock.now -= 30
+    world.monotonic.now += 5
+    await world.fault(token)
+    assert world.asked == 3
+
+
+async def test_a_refused_token_passes_soon_after_it_became_good(world: World) -> None:
+    """The cluster may have learnt of it a moment late."""
+    token = world.token(known=False)
+    await world.fault(token)
+    world.cluster.accounts[token] = Account(USER, GROUPS, "s-1", (AUDIENCE,))
+    world.monotonic.now += 5
+    assert await world.ask(token)
+
+
+async def test_an_outage_is_not_remembered(world: World) -> None:
+    """The next request asks again."""
+
+    async def broken(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=500)
+
+    token = world.token()
+    with world.cluster.fault(PATH, broken):
+        assert isinstance(await world.fault(token), Unavailable)
+    assert await world.ask(token)
+
+
+async def test_refused_tokens_are_forgotten_beyond_their_bound() -> None:
+    """A stranger who invents tokens cannot fill the memory."""
+    refusals = Refusals(5, Clock(0))
+    for number in range(MAX_REFUSALS + 1):
+        refusals.add(str(number), 401)
+    assert refusals.status_of("0") is None
+    assert refusals.status_of(str(MAX_REFUSALS)) == 401
 
 
 async def test_a_token_for_another_audience_is_refused_whatever_it_claims(world: World) -> None:
