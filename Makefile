@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help run test soak clients lint format lock audit sbom bench clean
+.PHONY: help run test fuzz soak clients lint format lock audit sbom bench clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,12 @@ lint: $(VENV)/.test ## Check style, types and the direction of imports
 format: $(VENV)/.test ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+FUZZ_SECONDS ?= 60
+
+fuzz: $(VENV)/.test ## Fuzz each target for FUZZ_SECONDS, guided by coverage (Linux on x86-64)
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/fuzz.txt
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
 
 audit: $(VENV)/.test $(VENV)-audit/.ready ## Check licences and known vulnerabilities of what is installed and shipped
 	$(VENV)-audit/bin/python .ci/audit.py $(BIN)/python requirements/serve.txt
@@ -78,6 +84,7 @@ lock: $(VENV)-lock/.ready ## Lock the dependencies again, after a change in pypr
 	$(COMPILE) pyproject.toml --group build --extra demo --constraint requirements/test.txt --output-file requirements/demo.txt
 	$(COMPILE) pyproject.toml --group build --constraint requirements/test.txt --output-file requirements/serve.txt
 	$(COMPILE) requirements/audit.in --output-file requirements/audit.txt
+	$(COMPILE) requirements/fuzz.in --output-file requirements/fuzz.txt
 	$(COMPILE) tests/clients/kfp.in --output-file tests/clients/kfp.txt
 	$(COMPILE) tests/clients/jupyter.in --output-file tests/clients/jupyter.txt
 
