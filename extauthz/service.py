@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from functools import partial
 from typing import Any
+
+from prometheus_client import Metric
 
 from extauthz import policy
 from extauthz.access import authority
@@ -26,6 +29,7 @@ from extauthz.lookup import kfp
 from extauthz.lookup.artifact import namespace_of_key
 from extauthz.lookup.kfp import KfpLookup
 from extauthz.lookup.viewer import namespace_of_token
+from extauthz.observe import families
 from extauthz.observe.audit.log import AuditLog
 from extauthz.observe.audit.mask import Mask
 from extauthz.observe.audit.writer import AuditWriter
@@ -137,19 +141,28 @@ class Service:
         refusals = Refusals(settings.response.refusal_page, self.authority.owner)
         self._grpc = _grpc_edge(self.gateway, listeners.grpc, refusals, limit) if listeners.grpc else None
         self._http = _http_edge(self.gateway, listeners.http, refusals, limit) if listeners.http else None
-        metrics = Metrics(
-            self.gateway.meter, self.authority, lambda: not self.blockers(), audit_writer=self._audit_writer
-        )
-        self._admin = AdminEdge(
-            listeners.admin, blockers=self.blockers, warnings=self.warnings, metrics=metrics.exposition
-        )
         self._watch = PolicyWatch(
             [settings.resolve(path) for path in settings.policy.paths],
             load=lambda: load_policy(settings),
             changed=self._replace_policy,
         )
+        self.metrics = Metrics(
+            self.gateway.meter, self.authority, lambda: not self.blockers(), more=list(self._families())
+        )
+        self._admin = AdminEdge(
+            listeners.admin, blockers=self.blockers, warnings=self.warnings, metrics=self.metrics.exposition
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._state = "starting"
+
+    def _families(self) -> Iterator[Callable[[], Iterable[Metric]]]:
+        """Yield the metrics of each part that there is."""
+        yield partial(families.policy, self._watch)
+        yield partial(families.tokens, self.authenticator.tokens)
+        if self.lookup:
+            yield partial(families.lookups, self.lookup)
+        if self._audit_writer:
+            yield partial(families.audit, self._audit_writer)
 
     @property
     def grpc_port(self) -> int | None:

@@ -50,14 +50,14 @@ class Authenticators:
         tokens: TokenAuthenticator | None = None,
     ) -> None:
         """Take the settings; `resolve` makes their paths absolute, and `reviewer` answers `tokenReview`."""
-        self._tokens = tokens or TokenAuthenticator(
+        self.tokens = tokens or TokenAuthenticator(
             identity, resolve=resolve, reviewer=reviewer, clock=clock, monotonic=monotonic
         )
         self._session: SessionAuthenticator | None = None
-        links: dict[Kind, Link] = {"token": self._tokens}
+        links: dict[Kind, Link] = {"token": self.tokens}
         if identity.session is not None:
             self._session = SessionAuthenticator(
-                identity.session, self._tokens, max_bytes=identity.max_token_bytes, clock=monotonic
+                identity.session, self.tokens, max_bytes=identity.max_token_bytes, clock=monotonic
             )
             links["session"] = self._session
         if identity.header is not None:
@@ -70,7 +70,7 @@ class Authenticators:
 
     async def start(self) -> None:
         """Begin the background work. Returns at once, also when an issuer is down."""
-        await self._tokens.start()
+        await self.tokens.start()
         if self._session is not None:
             await self._session.start()
 
@@ -78,11 +78,11 @@ class Authenticators:
         """Release everything."""
         if self._session is not None:
             await self._session.stop()
-        await self._tokens.stop()
+        await self.tokens.stop()
 
     def problems(self) -> list[str]:
         """Return why this is not ready, in sentences."""
-        return self._tokens.problems()
+        return self.tokens.problems()
 
     def authenticate(self, request: Request) -> Subject | Awaitable[Subject | None] | None:
         """Return the caller, or None where the request carries no credential.

@@ -39,6 +39,10 @@ class KeyStore:
         self, issuer: JwtIssuer, fetch: Fetch, *, clock: Clock = time.monotonic, sleep: Sleep = asyncio.sleep
     ) -> None:
         self.latest: KeySet | None = None
+        self.fetched = 0
+        """How many fetches succeeded since the start."""
+        self.failed = 0
+        """How many did not."""
         self._issuer = issuer
         self._settings = issuer.keys
         self._fetch = fetch
@@ -64,6 +68,11 @@ class KeyStore:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def issuer(self) -> str:
+        """The issuer's name."""
+        return self._issuer.issuer
 
     @property
     def keys(self) -> KeySet | None:
@@ -110,10 +119,13 @@ class KeyStore:
                 page = await self._fetch(key_ids)
                 self._accept(parse_key_set(page.body, self._issuer.algorithms))
                 self._max_age = page.max_age
+                self.fetched += 1
         except KeySourceError as error:
+            self.failed += 1
             self._failure = str(error)
             _log.warning("keys of issuer %s not fetched: %s", self._issuer.issuer, error)
         except Exception:  # noqa: BLE001 - a mistake of ours must not end the refresh
+            self.failed += 1
             self._failure = "internal error"
             _log.exception("keys of issuer %s not fetched", self._issuer.issuer)
         finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol
 
 from cachetools import LRUCache
@@ -76,6 +76,8 @@ class TokenAuthenticator:
             self._verifiers.update({(AUTHORIZATION, name): self._reviewing for name in identity.token_review.issuers})
         self._headers = tuple(dict.fromkeys(header for header, _ in self._verifiers))
         self._known: LRUCache[Credential, Verified] = LRUCache(identity.max_cached_tokens)
+        self.verified = 0
+        """How many tokens were verified anew since the start."""
 
     async def start(self) -> None:
         """Begin to fetch keys in the background. Returns at once, also when an issuer is down.
@@ -93,6 +95,16 @@ class TokenAuthenticator:
             await store.stop()
         if self._reviewing is not None:
             await self._reviewing.stop()
+
+    @property
+    def known(self) -> int:
+        """How many verified tokens are remembered."""
+        return len(self._known)
+
+    @property
+    def stores(self) -> Sequence[KeyStore]:
+        """The keys of each issuer."""
+        return self._stores
 
     def problems(self) -> list[str]:
         """Return why this is not ready: one sentence for each issuer without keys."""
@@ -140,6 +152,7 @@ class TokenAuthenticator:
         return self._remember(credential, await verified)
 
     def _remember(self, credential: Credential, verified: Verified) -> Subject:
+        self.verified += 1
         if self._settings.max_cached_tokens:
             verified.until = min(verified.until, self._clock() + self._settings.max_cache_seconds)
             self._known[credential] = verified

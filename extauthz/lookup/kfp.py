@@ -81,6 +81,8 @@ class LookupCounts:
     joined: int = 0
     misses: int = 0
     calls: int = 0
+    failures: int = 0
+    """Misses that got no usable answer."""
 
 
 class KfpLookup:
@@ -180,6 +182,7 @@ class KfpLookup:
         del self._flights[key]
         error = _unavailable("is not asked any more") if task.cancelled() else task.exception()
         if error is not None:
+            self.counts.failures += 1
             answer.set_exception(error)
             return
         found = task.result()

@@ -1,7 +1,8 @@
 """Counting decisions where they are made, in plain dictionaries and lists.
 
 Promises: a decision costs well below a microsecond more, and no name that a request brings
-can become a label: reasons are codes of this package, and their number is bounded anyway.
+can become a label: reasons are codes of this package and rules are the policy's, and their
+number is bounded anyway.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ BOUNDS = (
     *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
 )
 """Upper bounds of the histogram's buckets, in seconds: most decisions take a few dozen microseconds."""
-MAX_REASONS = 200
+MAX_SERIES = 2000
 OTHER = "other"
+
+Counted = tuple[str, str, str]
+"""Outcome, reason code and the name of the rule; an empty one where no rule decided."""
 
 
 @dataclass(slots=True)
@@ -45,8 +49,7 @@ class Histogram:
 class Meter:
     """What has been decided since the start."""
 
-    decisions: dict[tuple[str, str], int] = field(default_factory=dict)
-    """By outcome and reason code."""
+    decisions: dict[Counted, int] = field(default_factory=dict)
     from_memory: Histogram = field(default_factory=Histogram)
     """Decisions for which all was known."""
     after_asking: Histogram = field(default_factory=Histogram)
@@ -56,16 +59,17 @@ class Meter:
 
     def count(self, decision: Decision) -> None:
         """Count one decision."""
-        key = (decision.outcome, decision.reason)
-        if key not in self.decisions and len(self.decisions) >= MAX_REASONS:
-            key = (decision.outcome, OTHER)
+        rule = decision.rule
+        key = (decision.outcome, decision.reason, "" if rule is None else rule.name)
+        if key not in self.decisions and len(self.decisions) >= MAX_SERIES:
+            key = (decision.outcome, OTHER, OTHER)
         self.decisions[key] = self.decisions.get(key, 0) + 1
 
-    def by_text(self) -> Mapping[tuple[str, str], int]:
+    def by_text(self) -> Mapping[Counted, int]:
         """Return the decisions by the text of their codes: a code may come as an enum and as plain text."""
-        counts: Counter[tuple[str, str]] = Counter()
-        for (outcome, reason), count in self.decisions.items():
-            counts[str(outcome), str(reason)] += count
+        counts: Counter[Counted] = Counter()
+        for (outcome, reason, rule), count in self.decisions.items():
+            counts[str(outcome), str(reason), rule] += count
         return counts
 
 

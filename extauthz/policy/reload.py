@@ -37,6 +37,10 @@ class PolicyWatch:
         self._stop = asyncio.Event()
         self._seen = files.fingerprint(self._paths)
         self.problem = ""
+        self.reloaded = 0
+        """How often a changed policy was taken since the start."""
+        self.refused = 0
+        """How often one was not."""
 
     async def run(self) -> None:
         """Watch until `stop`."""
@@ -75,10 +79,12 @@ class PolicyWatch:
             # Some files may have been read before the change and some after it; `_compare` comes again.
             return
         if isinstance(found, ConfigurationError):
+            self.refused += 1
             self.problem = f"policy not reloaded, the last good one serves: {found}"
             _logger.error("%s", self.problem)
             return
         self.problem = ""
+        self.reloaded += 1
         self._changed(found)
         _logger.info("policy reloaded: %d rules", len(found.rules))
 

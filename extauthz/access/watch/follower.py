@@ -74,6 +74,8 @@ class Follower:
         self.name = name
         self.state = State.BEHIND
         self.detail = "not listed yet"
+        self.heard_at = asyncio.get_running_loop().time()
+        """When the API server last showed that the watch lives, by the loop's clock."""
         self._feed = feed
         self._settings = settings
         self._counts = counts
@@ -123,6 +125,7 @@ class Follower:
 
     def _connected(self) -> None:
         self._counts.connects += 1
+        self.heard_at = asyncio.get_running_loop().time()
         if not self._feed.version:
             self._list()
         elif self.state is State.SYNCED:
@@ -134,6 +137,7 @@ class Follower:
 
     def _take(self, line: bytes) -> None:
         self._counts.lines += 1
+        self.heard_at = asyncio.get_running_loop().time()
         if self._feed.take(line):
             self._become(State.SYNCED)
         self._changed()

@@ -60,6 +60,12 @@ class RbacWatch:
         """The state of each resource by its plural name."""
         return {follower.name: follower.state for follower in self._followers}
 
+    @property
+    def ages(self) -> Mapping[str, float]:
+        """How many seconds ago the API server last showed that each resource's watch lives."""
+        now = asyncio.get_running_loop().time()
+        return {follower.name: now - follower.heard_at for follower in self._followers}
+
     def problems(self) -> list[str]:
         """Say what is not synced and why; empty while every change is seen."""
         return [

@@ -123,8 +123,10 @@ def test_a_decision_from_memory_is_counted_and_timed(gateway: MeteredGateway) ->
     assert isinstance(gateway.decide(LIST_RUNS), Decision)
     assert isinstance(gateway.decide(read(method="GET", target="/nowhere", headers={})), Decision)
     found = of(gateway.meter)
-    assert value(found, "extauthz_decisions_total", outcome="allow", reason="allowed") == 1
-    assert value(found, "extauthz_decisions_total", outcome="deny", reason="no_rule") == 1
+    assert (
+        value(found, "extauthz_decisions_total", outcome="allow", reason="allowed", rule="kfp-v2beta1-runs-list") == 1
+    )
+    assert value(found, "extauthz_decisions_total", outcome="deny", reason="no_rule", rule="") == 1
     assert value(found, "extauthz_decision_seconds_count", answered="from_memory") == 2
     assert value(found, "extauthz_decision_seconds_count", answered="after_asking") == 0
 
@@ -138,7 +140,9 @@ async def test_a_decision_that_waits_is_counted_when_it_falls(gateway: MeteredGa
     desk.later.set_result(Review(ResourceAttributes("list"), allowed=False))
     assert not (await waiting).allowed
     found = of(gateway.meter)
-    assert value(found, "extauthz_decisions_total", outcome="deny", reason="forbidden") == 1
+    assert (
+        value(found, "extauthz_decisions_total", outcome="deny", reason="forbidden", rule="kfp-v2beta1-runs-list") == 1
+    )
     assert value(found, "extauthz_decision_seconds_count", answered="after_asking") == 1
 
 
@@ -171,7 +175,7 @@ async def test_a_check_that_is_no_request_is_counted(gateway: MeteredGateway) ->
     await grpc.stop(0)
     found = of(gateway.meter)
     for reason in ("path_prefix_missing", "not_http", "check_undecodable"):
-        assert value(found, "extauthz_decisions_total", outcome="deny", reason=reason) == 1
+        assert value(found, "extauthz_decisions_total", outcome="deny", reason=reason, rule="") == 1
 
 
 def test_one_code_is_one_series() -> None:
@@ -179,17 +183,17 @@ def test_one_code_is_one_series() -> None:
     meter = Meter()
     meter.count(replace(ALLOW, reason="allowed"))
     meter.count(ALLOW)
-    assert value(of(meter), "extauthz_decisions_total", outcome="allow", reason="allowed") == 2
+    assert value(of(meter), "extauthz_decisions_total", outcome="allow", reason="allowed", rule="") == 2
 
 
-def test_reasons_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_series_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many different reasons came, the series stay few, and none goes uncounted."""
-    monkeypatch.setattr(meter_module, "MAX_REASONS", 3)
+    monkeypatch.setattr(meter_module, "MAX_SERIES", 3)
     meter = Meter()
     for number in range(10):
         meter.count(failed(Unavailable(f"reason_{number}", "")))
     assert len(meter.decisions) == 4
-    assert value(of(meter), "extauthz_decisions_total", outcome="error", reason="other") == 7
+    assert value(of(meter), "extauthz_decisions_total", outcome="error", reason="other", rule="other") == 7
 
 
 def test_histograms_are_cumulative() -> None:
@@ -234,6 +238,7 @@ async def test_a_cluster_s_states_are_told(double: Double, cluster: Cluster) -> 
     assert value(found, "extauthz_authorizer_breaker_state", state="closed") == 1
     assert value(found, "extauthz_watch_state", resource="rolebindings", state="synced") == 1
     assert value(found, "extauthz_watch_events_total") > 0
+    assert 0 <= value(found, "extauthz_watch_age_seconds", resource="rolebindings") < 600
 
     with double.fault("subjectaccessreviews", answer(400)), double.fault("/rolebindings", answer(403)):
         double.objects.drop_watches()
