@@ -14,7 +14,7 @@ from typing import Any
 from extauthz.decision import Decision
 from extauthz.edge.body import PARTIAL, shown
 from extauthz.errors import Refused
-from extauthz.gateway import Gateway
+from extauthz.gateway import Gateway, failed
 from extauthz.policy import Missing
 from extauthz.request import Request, read
 from extauthz.subject import Subject
@@ -63,6 +63,14 @@ def request_of(
     length = joined.get("content-length", str(len(content)))
     body = shown(content, marks, limit=limit, length=length)
     return read(method=method, target=url, headers=joined, host=host, body=body)
+
+
+async def decided(gateway: Gateway, question: Question) -> Decision:
+    """Decide a question. Never raises."""
+    if isinstance(question.request, Refused):
+        return failed(question.request)
+    decision = gateway.decide(question.request)
+    return decision if isinstance(decision, Decision) else await decision
 
 
 def explained(gateway: Gateway, question: Question, decision: Decision) -> dict[str, Any]:

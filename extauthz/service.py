@@ -17,6 +17,8 @@ from prometheus_client import Metric
 from extauthz import policy
 from extauthz.access import authority
 from extauthz.access.authority import Authority
+from extauthz.console import load as console
+from extauthz.console.app import Console
 from extauthz.edge.admin import AdminEdge
 from extauthz.edge.grpc import GrpcEdge
 from extauthz.edge.http import HttpEdge
@@ -32,12 +34,13 @@ from extauthz.lookup.viewer import namespace_of_token
 from extauthz.observe import families
 from extauthz.observe.audit.log import AuditLog
 from extauthz.observe.audit.mask import Mask
+from extauthz.observe.audit.recent import RecentDecisions
 from extauthz.observe.audit.writer import AuditWriter
 from extauthz.observe.meter import MeteredGateway
 from extauthz.observe.metrics import Metrics
 from extauthz.policy import Policy
 from extauthz.policy.reload import PolicyWatch
-from extauthz.settings import GrpcListener, HttpListener, Settings
+from extauthz.settings import ConsoleSettings, GrpcListener, HttpListener, Settings
 
 KEYS = {"artifact": namespace_of_key, "viewer": namespace_of_token}
 """The kinds of keys that a policy may name in `key:KIND:SOURCE`."""
@@ -131,11 +134,11 @@ class Service:
             deadline_seconds=settings.deadline_seconds,
         )
         self._audit_writer = load_audit_writer(settings)
-        if self._audit_writer:
-            audit = settings.audit
-            mask = Mask(audit.masks)
-            log = AuditLog(self.gateway, writer=self._audit_writer, allow_share=audit.allow_share, mask=mask)
-            self.gateway.observer = log.observe
+        asked = settings.listeners.admin.console
+        recent = RecentDecisions(asked.keep_decisions) if asked else None
+        if self._audit_writer or recent:
+            self.gateway.observer = self._audit_log(recent).observe
+        self._console = self._load_console(asked, recent) if asked and recent else None
         limit = settings.body.max_request_bytes
         listeners = settings.listeners
         refusals = Refusals(settings.response.refusal_page, self.authority.owner)
@@ -150,10 +153,34 @@ class Service:
             self.gateway.meter, self.authority, lambda: not self.blockers(), more=list(self._families())
         )
         self._admin = AdminEdge(
-            listeners.admin, blockers=self.blockers, warnings=self.warnings, metrics=self.metrics.exposition
+            listeners.admin,
+            blockers=self.blockers,
+            warnings=self.warnings,
+            metrics=self.metrics.exposition,
+            console=self._console.application() if self._console else None,
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._state = "starting"
+
+    def _audit_log(self, recent: RecentDecisions | None) -> AuditLog:
+        audit = self.settings.audit
+        mask = Mask(audit.masks)
+        return AuditLog(
+            self.gateway, writer=self._audit_writer, recent=recent, allow_share=audit.allow_share, mask=mask
+        )
+
+    def _load_console(self, asked: ConsoleSettings, recent: RecentDecisions) -> Console:
+        return console.load(
+            asked,
+            self.settings,
+            gateway=self.gateway,
+            authenticator=self.authenticator,
+            authority=self.authority,
+            lookup=self.lookup,
+            recent=recent,
+            blockers=self.blockers,
+            warnings=self.warnings,
+        )
 
     def _families(self) -> Iterator[Callable[[], Iterable[Metric]]]:
         """Yield the metrics of each part that there is."""
@@ -208,6 +235,8 @@ class Service:
         if self.lookup:
             await self.lookup.start()
         self._tasks.append(asyncio.create_task(_keep_running("policy watch", self._watch.run)))
+        if self._console:
+            self._tasks.append(asyncio.create_task(_keep_running("console", self._console.keep)))
         if self._grpc:
             await self._grpc.set_ready(False)
             await self._grpc.start()

@@ -43,11 +43,28 @@ class HttpListener(Model):
     """`native` is a server of ours on httptools, with half the CPU per check; it speaks h2c, too."""
 
 
+class ConsoleSettings(Model):
+    """Pages that show rules, decisions and health, and explain requests, at `/console` of the admin listener.
+
+    Whoever opens them sends a token and needs the right `get` on the path `/extauthz/console`; to explain
+    requests also `create subjectaccessreviews.authorization.k8s.io`, since that tells what others may do.
+    """
+
+    hosts: Annotated[list[Annotated[str, Field(pattern=r"^(\[[0-9a-f:]+\]|[a-z0-9.-]+)$")]], Field(min_length=1)] = [
+        *("localhost", "127.0.0.1", "[::1]"),
+    ]
+    """Under which host names it is reached, with any port. Every other is refused: no web page can pose as it."""
+    keep_decisions: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """How many of the last decisions are kept in memory to be shown."""
+
+
 class AdminListener(Model):
     """Health and readiness, for kubelet and operators; never for end users."""
 
     address: Address = "0.0.0.0:9002"
     """Host and port to listen on."""
+    console: ConsoleSettings | None = None
+    """Serve the console, with `{}` for its defaults; unset serves none."""
 
 
 class Listeners(Model):

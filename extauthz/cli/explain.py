@@ -13,9 +13,10 @@ import typer
 
 from extauthz.cli import ask, told
 from extauthz.decision import Decision
-from extauthz.errors import ConfigurationError, Problem, Refused
-from extauthz.explain import Believed, Question, explained
-from extauthz.gateway import Authenticator, failed
+from extauthz.errors import ConfigurationError, Problem
+from extauthz.explain import Believed, Question, decided, explained
+from extauthz.gateway import Authenticator
+from extauthz.request import Request
 from extauthz.service import Service
 from extauthz.settings import Settings
 
@@ -54,11 +55,9 @@ class Session:
 
     async def decide(self, question: Question) -> Decision:
         """Decide one question."""
-        if isinstance(question.request, Refused):
-            return failed(question.request)
-        self._gateway.authenticator = await self._authenticator(question)
-        decision = self._gateway.decide(question.request)
-        return decision if isinstance(decision, Decision) else await decision
+        if isinstance(question.request, Request):
+            self._gateway.authenticator = await self._authenticator(question)
+        return await decided(self._gateway, question)
 
     async def _authenticator(self, question: Question) -> Authenticator:
         """Who says who asks. Keys are not fetched before a request has to prove it."""

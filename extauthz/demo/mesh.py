@@ -115,7 +115,7 @@ def _settings(issuer: str, policies: Path, manifests: Path) -> dict[str, Any]:
         "listeners": {
             "grpc": {"address": address},
             "http": {"address": address, "pathPrefix": "/check"},
-            "admin": {"address": address},
+            "admin": {"address": address, "console": {}},
         },
         "identity": {
             "jwt": [
@@ -129,6 +129,7 @@ def _settings(issuer: str, policies: Path, manifests: Path) -> dict[str, Any]:
         },
         "access": {"rbac": {"manifests": [str(manifests.resolve())]}},
         "policy": {"paths": [str(policies.resolve())]},
+        "response": {"refusalPage": {"tellOwner": True}},
     }
 
 

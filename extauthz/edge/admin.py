@@ -1,4 +1,4 @@
-"""The admin listener: liveness, readiness with the reasons in words, and metrics."""
+"""The admin listener: liveness, readiness with the reasons in words, metrics, and the console where there is one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class AdminEdge:
 
     `blockers` tells why no check can be answered; `warnings` what is wrong while the last
     good state keeps serving. Both are sentences. `metrics` takes an Accept header and
-    returns a body and its content type.
+    returns a body and its content type. `console` is served at `/console`.
     """
 
     def __init__(
@@ -25,11 +25,13 @@ class AdminEdge:
         blockers: Callable[[], list[str]],
         warnings: Callable[[], list[str]],
         metrics: Callable[[str], tuple[bytes, str]],
+        console: web.Application | None = None,
     ) -> None:
         self._listener = listener
         self._blockers = blockers
         self._warnings = warnings
         self._metrics = metrics
+        self._console = console
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -41,6 +43,9 @@ class AdminEdge:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._exposition)
+        if self._console is not None:
+            app.router.add_get("/console", self._to_console)
+            app.add_subapp("/console", self._console)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         await web.SockSite(self._runner, listening).start()
@@ -57,6 +62,9 @@ class AdminEdge:
         blockers = self._blockers()
         detail = {"ready": not blockers, "blockers": blockers, "warnings": self._warnings()}
         return web.json_response(detail, status=503 if blockers else 200)
+
+    async def _to_console(self, request: web.Request) -> web.Response:
+        return web.Response(status=308, headers={"Location": "/console/"})
 
     async def _exposition(self, request: web.Request) -> web.Response:
         body, content_type = self._metrics(request.headers.get("Accept", ""))

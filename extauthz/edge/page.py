@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from extauthz.decision import Decision
+from extauthz.edge.templating import environment
 from extauthz.page_settings import RefusalPage, RefusalTexts
 from extauthz.review import MissingRight, NonResourceAttributes
 
@@ -31,15 +31,8 @@ class Page:
     def __init__(self, settings: RefusalPage) -> None:
         self._settings = settings
         style = (_TEMPLATES / "refusal.css").read_text()
-        environment = Environment(
-            loader=FileSystemLoader(_TEMPLATES),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
         fixed = {"page": settings, "texts": settings.texts, "style": Markup(style)}  # noqa: S704  # our own file
-        self._template = environment.get_template("refusal.html", globals=fixed)
+        self._template = environment(_TEMPLATES).get_template("refusal.html", globals=fixed)
         self.headers = (
             ("content-type", "text/html; charset=utf-8"),
             ("content-security-policy", _policy(style, settings.logo)),
