@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from extauthz.console.app import Console
 from extauthz.edge.admin import AdminEdge
 from extauthz.edge.grpc import GrpcEdge
 from extauthz.edge.http import HttpEdge
+from extauthz.edge.listen import Listening
 from extauthz.edge.native import grpc as native_grpc
 from extauthz.edge.native import http as native_http
 from extauthz.edge.reply import Refusals
@@ -103,24 +104,30 @@ def load_audit_writer(settings: Settings) -> AuditWriter | None:
 
 
 def _grpc_edge(
-    gateway: Gateway, listener: GrpcListener, refusals: Refusals, limit: int
+    gateway: Gateway, listener: GrpcListener, refusals: Refusals, limit: int, listening: Listening | None
 ) -> GrpcEdge | native_grpc.GrpcEdge:
-    edge = native_grpc.GrpcEdge if listener.server == "native" else GrpcEdge
-    return edge(gateway, listener, max_body_bytes=limit, refusals=refusals)
+    if listener.server == "native":
+        return native_grpc.GrpcEdge(gateway, listener, max_body_bytes=limit, refusals=refusals, listening=listening)
+    return GrpcEdge(gateway, listener, max_body_bytes=limit, refusals=refusals)
 
 
 def _http_edge(
-    gateway: Gateway, listener: HttpListener, refusals: Refusals, limit: int
+    gateway: Gateway, listener: HttpListener, refusals: Refusals, limit: int, listening: Listening | None
 ) -> HttpEdge | native_http.HttpEdge:
-    edge = native_http.HttpEdge if listener.server == "native" else HttpEdge
-    return edge(gateway, listener, max_body_bytes=limit, refusals=refusals)
+    if listener.server == "native":
+        return native_http.HttpEdge(gateway, listener, max_body_bytes=limit, refusals=refusals, listening=listening)
+    return HttpEdge(gateway, listener, max_body_bytes=limit, refusals=refusals)
 
 
 class Service:
     """One running instance. Ports are known after `start`."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Load everything that can be wrong. Raises ConfigurationError."""
+    def __init__(self, settings: Settings, *, listening: Mapping[str, Listening] | None = None) -> None:
+        """Load everything that can be wrong. Raises ConfigurationError.
+
+        `listening` says where the connections of `grpc`, `http` and `admin` come from instead of their addresses.
+        """
+        elsewhere = listening or {}
         self.settings = settings
         self.authenticator = load_authenticator(settings)
         self.authority = load_authority(settings)
@@ -142,8 +149,9 @@ class Service:
         limit = settings.body.max_request_bytes
         listeners = settings.listeners
         refusals = Refusals(settings.response.refusal_page, self.authority.owner)
-        self._grpc = _grpc_edge(self.gateway, listeners.grpc, refusals, limit) if listeners.grpc else None
-        self._http = _http_edge(self.gateway, listeners.http, refusals, limit) if listeners.http else None
+        grpc, http = listeners.grpc, listeners.http
+        self._grpc = _grpc_edge(self.gateway, grpc, refusals, limit, elsewhere.get("grpc")) if grpc else None
+        self._http = _http_edge(self.gateway, http, refusals, limit, elsewhere.get("http")) if http else None
         self._watch = PolicyWatch(
             [settings.resolve(path) for path in settings.policy.paths],
             load=lambda: load_policy(settings),
@@ -158,6 +166,7 @@ class Service:
             warnings=self.warnings,
             metrics=self.metrics.exposition,
             console=self._console.application() if self._console else None,
+            listening=elsewhere.get("admin"),
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._state = "starting"

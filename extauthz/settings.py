@@ -6,6 +6,7 @@ count from the settings file's folder.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -239,6 +240,8 @@ class Settings(Model):
     kind: Literal["Settings"]
     """What the file holds."""
     listeners: Listeners = Field(default_factory=Listeners)
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """How many processes share the listeners. One does for dozens of Envoys: add pods first."""
     identity: Identity
     access: Access
     lookups: Lookups = Field(default_factory=Lookups)
@@ -256,6 +259,25 @@ class Settings(Model):
         if (self.identity.peer or self.identity.header) and self.listeners.grpc is None:
             raise ValueError("identity.peer and identity.header need listeners.grpc: HTTP checks carry no principal")
         return self
+
+    @model_validator(mode="after")
+    def _workers_share(self) -> Settings:
+        edges = (self.listeners.grpc, self.listeners.http)
+        if self.workers > 1 and any(edge is not None and edge.server != "native" for edge in edges):
+            raise ValueError("workers needs `server: native` for listeners.grpc and listeners.http")
+        return self
+
+    def to_json(self) -> str:
+        """Return all of it for another process of ours, which `from_json` reads."""
+        return json.dumps({"folder": str(self._folder), "settings": self.model_dump_json(by_alias=True)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Settings:
+        """Return what `to_json` wrote."""
+        told = json.loads(text)
+        settings = cls.model_validate_json(told["settings"])
+        settings._folder = Path(told["folder"])
+        return settings
 
     def resolve(self, path: Path) -> Path:
         """Return a path of this file as seen from the settings file's folder."""

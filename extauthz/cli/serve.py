@@ -32,22 +32,23 @@ def serve(
     from extauthz import settings
 
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    uvloop.run(_serve(settings.load(config)))
+    uvloop.run(_serve(settings.load(config), log_level))
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, log_level: str) -> None:
     import asyncio
     import logging
     import signal
 
     from extauthz.service import Service
+    from extauthz.workers.supervisor import Supervisor
 
     logger = logging.getLogger("extauthz")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    service = Service(settings)
+    service = Supervisor(settings, log_level=log_level) if settings.workers > 1 else Service(settings)
     try:
         await service.start()
         logger.info("serving: grpc %s, http %s, admin %s", service.grpc_port, service.http_port, service.admin_port)

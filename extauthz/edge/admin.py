@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from aiohttp import web
 
-from extauthz.edge.listen import bind
+from extauthz.edge.listen import Bound, Listening
 from extauthz.settings import AdminListener
 
 
@@ -26,19 +27,22 @@ class AdminEdge:
         warnings: Callable[[], list[str]],
         metrics: Callable[[str], tuple[bytes, str]],
         console: web.Application | None = None,
+        listening: Listening | None = None,
     ) -> None:
-        self._listener = listener
+        self._listening = listening or Bound(listener.address)
         self._blockers = blockers
         self._warnings = warnings
         self._metrics = metrics
         self._console = console
         self._runner: web.AppRunner | None = None
-        self.port = 0
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return self._listening.port
 
     async def start(self) -> None:
         """Listen. Raises ConfigurationError when the address is taken."""
-        listening = bind(self._listener.address)
-        self.port = listening.getsockname()[1]
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
@@ -48,11 +52,12 @@ class AdminEdge:
             app.add_subapp("/console", self._console)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        await web.SockSite(self._runner, listening).start()
+        await self._listening.start(cast("web.Server", self._runner.server))
 
     async def stop(self) -> None:
         """Stop listening."""
         if self._runner is not None:
+            await self._listening.stop()
             await self._runner.cleanup()
 
     async def _healthz(self, request: web.Request) -> web.Response:

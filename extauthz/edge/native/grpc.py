@@ -13,6 +13,7 @@ from envoy.service.auth.v3 import external_auth_pb2
 
 from extauthz.decision import Decision
 from extauthz.edge import check
+from extauthz.edge.listen import Bound, Listening
 from extauthz.edge.native import unary
 from extauthz.edge.native.answering import Answering
 from extauthz.edge.native.h2.connection import Connection
@@ -46,13 +47,19 @@ class GrpcEdge:
         max_body_bytes: int,
         refusals: Refusals = PLAIN,
         limits: Limits | None = None,
+        listening: Listening | None = None,
     ) -> None:
-        """Raises ConfigurationError for reflection, which is not served here."""
+        """Without `listening` the listener's address is listened on.
+
+        Raises ConfigurationError for reflection, which is not served here.
+        """
         if listener.reflection:
             raise ConfigurationError(Problem("gRPC reflection needs the server `grpcio`"))
         self._health = Health(("", SERVICE))
         application = GrpcApplication(gateway, self._health, refusals, max_body_bytes=max_body_bytes)
-        self._server = Server(listener.address, lambda open_: Connection(application, limits or Limits(), open_))
+        self._server = Server(
+            listening or Bound(listener.address), lambda open_: Connection(application, limits or Limits(), open_)
+        )
 
     @property
     def port(self) -> int:

@@ -11,6 +11,7 @@ from functools import partial
 
 from extauthz.decision import Decision
 from extauthz.edge import body
+from extauthz.edge.listen import Bound, Listening
 from extauthz.edge.native import http1
 from extauthz.edge.native.answering import Answering
 from extauthz.edge.native.either import EitherProtocol
@@ -41,13 +42,15 @@ class HttpEdge:
         refusals: Refusals = PLAIN,
         limits: Http1Limits | None = None,
         http2_limits: Limits | None = None,
+        listening: Listening | None = None,
     ) -> None:
+        """Without `listening` the listener's address is listened on."""
         self._http1 = Http1Application(gateway, refusals, listener.path_prefix, max_body_bytes)
         self._http2 = Http2Application(gateway, refusals, listener.path_prefix, max_body_bytes)
         self._max_body_bytes = max_body_bytes
         self._limits = limits or Http1Limits()
         self._http2_limits = http2_limits or Limits()
-        self._server = Server(listener.address, self._serve)
+        self._server = Server(listening or Bound(listener.address), self._serve)
 
     @property
     def port(self) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import random
 from collections.abc import Callable
 from typing import Protocol
 
-from extauthz.edge.listen import bind
+from extauthz.edge.listen import Listening
 
 MAX_CONNECTIONS = 1000
 TICK_SECONDS = 1.0
@@ -32,9 +34,11 @@ class Served(Protocol):
 class Connections:
     """The open connections of a listener."""
 
-    def __init__(self, limit: int = MAX_CONNECTIONS) -> None:
+    def __init__(self, limit: int = MAX_CONNECTIONS, *, max_age: float | None = None) -> None:
         self._limit = limit
+        self._max_age = max_age
         self._open: set[Served] = set()
+        self._ends: dict[Served, float] = {}
         self._gone = asyncio.Event()
         self.draining = False
 
@@ -48,13 +52,17 @@ class Connections:
     def discard(self, connection: Served) -> None:
         """Let go of a connection that is closed."""
         self._open.discard(connection)
+        self._ends.pop(connection, None)
         if not self._open:
             self._gone.set()
 
     def tick(self, now: float) -> None:
-        """Pass on that a second has passed."""
+        """Pass on that a second has passed, and drain what is too old."""
         for connection in list(self._open):
             connection.tick(now)
+            if self._max_age is not None and now > self._ends.setdefault(connection, now + _spread(self._max_age)):
+                self._ends[connection] = math.inf
+                connection.drain()
 
     async def drain(self, grace: float) -> None:
         """Drain all connections; those that are not closed after `grace` seconds are cut off."""
@@ -72,33 +80,37 @@ class Connections:
             await self._gone.wait()
 
 
-class Server:
-    """Listens on an address; `serve` makes the protocol of each new connection."""
+def _spread(seconds: float) -> float:
+    """Return up to a tenth more, so that connections that began together do not end together."""
+    return seconds * random.uniform(1, 1.1)  # noqa: S311 -- no secret
 
-    def __init__(self, address: str, serve: Callable[[Connections], asyncio.Protocol]) -> None:
-        self._address = address
+
+class Server:
+    """Takes connections from where they come; `serve` makes the protocol of each new one."""
+
+    def __init__(self, listening: Listening, serve: Callable[[Connections], asyncio.Protocol]) -> None:
+        self._listening = listening
         self._serve = serve
-        self._connections = Connections()
-        self._server: asyncio.Server | None = None
+        self._connections = Connections(max_age=listening.max_age)
         self._tick: asyncio.TimerHandle | None = None
-        self.port = 0
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return self._listening.port
 
     async def start(self) -> None:
         """Listen. Raises ConfigurationError when the address is taken."""
-        listening = bind(self._address)
-        self.port = listening.getsockname()[1]
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: self._serve(self._connections), sock=listening, backlog=1024)
+        await self._listening.start(lambda: self._serve(self._connections))
         self._plan_tick()
 
     async def stop(self, grace: float) -> None:
         """Take no further connections, and drain those there are within `grace` seconds."""
-        if self._server is None:
+        if self._tick is None:
             return
-        self._server.close()
+        await self._listening.stop()
         await self._connections.drain(grace)
-        if self._tick is not None:
-            self._tick.cancel()
+        self._tick.cancel()
 
     def _plan_tick(self) -> None:
         loop = asyncio.get_running_loop()
