@@ -14,6 +14,7 @@ import hpack
 from hyperframe import frame as frames
 from hyperframe.frame import Frame
 
+from extauthz.edge.listen import Bound
 from extauthz.edge.native.h2.connection import Connection
 from extauthz.edge.native.h2.fields import Head, encode
 from extauthz.edge.native.h2.limits import Limits
@@ -195,7 +196,7 @@ Connect = Callable[[], Awaitable[Peer]]
 @asynccontextmanager
 async def served(application: Application, limits: Limits | None = None) -> AsyncIterator[tuple[Server, Connect]]:
     """Run a server; what is yielded with it opens connections."""
-    server = Server("127.0.0.1:0", lambda open_: Connection(application, limits or Limits(), open_))
+    server = Server(Bound("127.0.0.1:0"), lambda open_: Connection(application, limits or Limits(), open_))
     await server.start()
     peers: list[Peer] = []
 

@@ -9,6 +9,7 @@ from typing import NamedTuple, cast
 
 import pytest
 
+from extauthz.edge.listen import Bound
 from extauthz.edge.native.http1 import Http1Connection, Response
 from extauthz.edge.native.peer import PeerProtocol
 from extauthz.edge.native.requests import Asked, Http1Limits
@@ -83,7 +84,9 @@ Connect = Callable[[], Awaitable[Peer]]
 @asynccontextmanager
 async def served(application: Application, limits: Http1Limits | None = None) -> AsyncIterator[tuple[Server, Connect]]:
     settled = limits or Http1Limits()
-    server = Server("127.0.0.1:0", lambda open_: Http1Connection(application, settled, open_, max_body_bytes=100))
+    server = Server(
+        Bound("127.0.0.1:0"), lambda open_: Http1Connection(application, settled, open_, max_body_bytes=100)
+    )
     await server.start()
     peers: list[Peer] = []
 
