@@ -46,9 +46,10 @@ class Authorizer(Protocol):
 class NamespaceLookup(Protocol):
     """Finds out to which namespace an object belongs that a request names only by its id."""
 
-    def namespace(self, kind: str, id: str) -> Found | Awaitable[Found | None] | None:  # noqa: A002  # the APIs' own word
+    def namespace(self, kind: str, id: str, user: str) -> Found | Awaitable[Found | None] | None:  # noqa: A002  # the APIs' own word
         """Return what is known of an object, None where there is none. Raises Unavailable.
 
+        `user` is for whom it is asked, so that nobody can hold up the others.
         An awaitable may be left alone: another fault of the request may end the flow first.
         """
         ...
@@ -153,7 +154,7 @@ class _Flow:
                 )
             if key in self.missed:
                 raise Waiting
-            answer = self.gateway.lookup.namespace(kind, identifier)
+            answer = self.gateway.lookup.namespace(kind, identifier, self.subject.user if self.subject else "")
             if not (answer is None or isinstance(answer, Found)):
                 self.missed[key] = answer
                 raise Waiting

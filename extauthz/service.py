@@ -68,6 +68,7 @@ def load_policy(settings: Settings) -> Policy:
         lookups,
         placement=settings.policy.placement,
         hosts=settings.policy.hosts,
+        values=settings.policy.values,
         session_cookie=session.cookie if session else "",
     )
 

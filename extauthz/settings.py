@@ -175,6 +175,8 @@ class PolicySettings(Model):
     """Which place of the mesh is guarded: a policy file with `placements` counts only where it names this one."""
     hosts: list[Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]] = []
     """The platform's own host names. Rules that name no host count for these only; empty means every host."""
+    values: dict[str, NonEmpty | Annotated[list[NonEmpty], Field(min_length=1)]] = {}
+    """Replaces `values` of the policy files by name, such as the buckets whose artifacts are served."""
 
 
 class KfpLookupSettings(Model):
@@ -186,8 +188,10 @@ class KfpLookupSettings(Model):
     """Our own ServiceAccount token for the audience `pipelines.kubeflow.org`; read again for every call."""
     timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 1.5
     """How long one lookup may take, waiting included. Keep it below Envoy's own timeout."""
-    max_concurrent: Annotated[int, Field(ge=1, le=1000)] = 32
-    """How many calls may be under way at once."""
+    max_concurrent: Annotated[int, Field(ge=2, le=1000)] = 32
+    """How many calls may be under way at once; sixteen times as many may wait, a quarter of them for one user."""
+    max_per_user: Annotated[int, Field(ge=1)] = 8
+    """How many calls for one user may be under way at once, so that no user can hold up the others."""
     max_entries: Annotated[int, Field(ge=1)] = 20_000
     """How many answers are remembered; the least recently used go first."""
     keep_seconds: Annotated[float, Field(gt=0, le=86400)] = 3600
@@ -197,12 +201,19 @@ class KfpLookupSettings(Model):
     ca_file: FilePath | None = None
     """Certificate authorities to trust instead of the system's."""
 
+    @model_validator(mode="after")
+    def _nobody_takes_all(self) -> KfpLookupSettings:
+        if self.max_per_user >= self.max_concurrent:
+            raise ValueError("maxPerUser must be smaller than maxConcurrent")
+        return self
+
 
 class Lookups(Model):
     """Who knows the namespace of an object that a request names only by its id."""
 
     kfp: KfpLookupSettings | None = None
-    """Kinds: experiment, run, job, pipeline, pipeline_version, artifact, artifact_key. Unset: no rule may use them."""
+    """Kinds: experiment, run, job, pipeline, pipeline_version, artifact, artifact_key, unscoped_list. Unset: no rule
+    may use them."""
 
 
 class ResponseSettings(Model):

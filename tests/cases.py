@@ -45,7 +45,7 @@ class Named:
 class TeamA:
     """A lookup to which every object is team-a's; keys of artifacts tell themselves."""
 
-    def namespace(self, kind: str, id: str) -> Found | Awaitable[Found | None] | None:  # noqa: A002
+    def namespace(self, kind: str, id: str, user: str) -> Found | Awaitable[Found | None] | None:  # noqa: A002
         owner = namespace_of_key(id) if kind == "artifact_key" else "team-a"
         return Found(owner) if owner else None
 

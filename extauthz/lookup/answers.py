@@ -106,6 +106,17 @@ def run(answer: Mapping[str, Any], asked: str) -> Told:
     return Found(_namespace({"namespace": _only(namespaces)}), name)
 
 
+def unscoped_list(answer: Mapping[str, Any], asked: str) -> Told:
+    """Read `GET /apis/v2beta1/healthz`: whether a list of a resource without a namespace shows only what is shared.
+
+    In multi-user mode that holds for pipelines kept in KFP's database (`listPipelines` in its
+    pipeline_server.go). Those kept as Kubernetes objects are listed in all namespaces, and a
+    KFP that does not say where it keeps them is not believed.
+    """
+    shared = answer.get("multi_user") is True and answer.get("pipeline_store") == "database"
+    return Found("") if asked == "pipelines" and shared else None
+
+
 def unexpected(what: str) -> Unavailable:
     """Return the error for an answer that cannot be used; `what` completes a sentence."""
     return Unavailable("lookup_bad_answer", f"The owner of an object could not be found out: the answer {what}.")

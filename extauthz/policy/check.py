@@ -17,6 +17,10 @@ NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 REFUSE = "refuse"
 ALL_NAMESPACES = "all-namespaces"
 AUTHENTICATED = "authenticated"
+SHARED = "shared-objects"
+
+UNSCOPED_LIST = "unscoped_list"
+"""The kind of a lookup that tells by a resource's name to whom a list without a namespace belongs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,7 @@ class Resource:
         looked_up = self.name is not None and isinstance(self.name.source, LookedUp)
         name = "" if looked_up else _optional(self.name, reading)
         try:
-            place = self._place(reading) if self.namespace else _Place("")
+            place = self._place(reading, resource) if self.namespace else _Place("")
             name = _optional(self.name, reading) if looked_up else name
         except NoSuchObject:
             return Asked(self._attributes(verb, resource), hidden=True, verdict=False, why="no such object")
@@ -127,7 +131,7 @@ class Resource:
         named = [*named, ("name", self.name)] if self.name else named
         return [*named, *self.when.bounds()]
 
-    def _place(self, reading: Reading) -> _Place:
+    def _place(self, reading: Reading, resource: str) -> _Place:
         found: dict[str, str] = {}
         absent: Bound | None = None
         unknown: Waiting | NoSuchObject | None = None
@@ -143,14 +147,21 @@ class Resource:
                 hidden = hidden or isinstance(bound.source, LookedUp)
             elif not bound.optional:
                 absent = absent or bound
-        if not found and unknown is None and self.absent_namespace != REFUSE:
-            return _meant(self.absent_namespace)
+        if not found and unknown is None and self._means_something(reading, resource):
+            return _meant(self.shared_namespace if self.absent_namespace == SHARED else self.absent_namespace)
         if absent or not (found or unknown):
             missing = absent or self.namespace[0]
             raise Refused("namespace_missing", f"The request must name a namespace in {missing.text}.")
         if unknown:
             raise unknown
         return self._agreed(found, hidden)
+
+    def _means_something(self, reading: Reading, resource: str) -> bool:
+        """Whether the policy says what no namespace means. Raises Waiting, Unavailable."""
+        if self.absent_namespace != SHARED:
+            return self.absent_namespace != REFUSE
+        told = reading.look_up(UNSCOPED_LIST, resource)
+        return told is not None and not told.namespace
 
     def _agreed(self, found: dict[str, str], hidden: bool) -> _Place:
         if len(found) > 1 and hidden:

@@ -19,6 +19,8 @@ from extauthz.policy.check import (
     AUTHENTICATED,
     NAMESPACE,
     REFUSE,
+    SHARED,
+    UNSCOPED_LIST,
     Bound,
     NonResource,
     Resource,
@@ -30,9 +32,10 @@ from extauthz.policy.rule import PATH_TOLERABLE, Answer, Requirement, Rule, With
 from extauthz.policy.sources import Literal, LookedUp
 from extauthz.policy.syntax import Known
 from extauthz.policy.template import Mistake, Template
+from extauthz.policy.values import Values, mismatches
 
 _REQUIRED = ("verb", "resource", "path", "forbid")
-_ABSENT_WORDS = (REFUSE, ALL_NAMESPACES, AUTHENTICATED)
+_ABSENT_WORDS = (REFUSE, ALL_NAMESPACES, AUTHENTICATED, SHARED)
 _SHARED_WORDS = (REFUSE, AUTHENTICATED)
 _READING = ("get", "list")
 _SILENT = re2.Options()
@@ -42,8 +45,9 @@ _SILENT.log_errors = False
 class Compiler:
     """Compiles one document for one placement. `problems` holds what is wrong with it.
 
-    `hosts` are those of rules that name none. `placements` are those that the document names.
-    `session_cookie` is how the names of the session's cookies begin.
+    `hosts` are those of rules that name none. `placements` and `values` are those that the document names; the
+    values in `known` are the settings', which replace the document's. `session_cookie` is how the names of the
+    session's cookies begin.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Compiler:
         self.hosts = hosts
         self.session_cookie = session_cookie
         self.placements: frozenset[str] = frozenset()
+        self.values: Values = {}
         self.problems: list[Problem] = []
 
     def rules(self) -> dict[Rule, tuple[Path, int, int]]:
@@ -64,14 +69,19 @@ class Compiler:
         except ConfigurationError as error:
             self.problems += error.problems
             return {}
+        self.values = model.values
+        given = self.known.values
+        self.problems += mismatches(self.part, model.values, given)
+        self.known = replace(self.known, values={name: given.get(name, own) for name, own in model.values.items()})
         placements = model.placements or {self.placement: ""}
+        prefixes = placements.get(self.placement, next(iter(placements.values())))
         self.placements = frozenset(model.placements or ())
         compiled: dict[Rule, tuple[Path, int, int]] = {}
         for index, rule in enumerate(model.rules):
             place = (self.part.file, *self.part.position(("rules", index, "name")))
             # A mistake in a rule is told once, not once for each prefix.
             before = len(self.problems)
-            for prefix in _prefixes(placements.get(self.placement, next(iter(placements.values())))):
+            for prefix in [prefixes] if isinstance(prefixes, str) else prefixes:
                 made = self._rule(rule, model, prefix, ("rules", index)) if len(self.problems) == before else None
                 if made is not None and self.placement in placements:
                     compiled[made] = place
@@ -125,8 +135,8 @@ class Compiler:
         resource = self._bound(model.resource or "", path, (*place, "resource"))
         name = self._bound(model.name, path, (*place, "name")) if model.name else None
         namespace = [self._bound(text, path, where) for text, where in _namespaces(model, place)]
-        self._word(model, model.absent_namespace, _ABSENT_WORDS, (*place, "absentNamespace"))
-        self._word(model, model.shared_namespace, _SHARED_WORDS, (*place, "sharedNamespace"))
+        absent = self._word(model, model.absent_namespace, _ABSENT_WORDS, (*place, "absentNamespace"))
+        shared = self._word(model, model.shared_namespace, _SHARED_WORDS, (*place, "sharedNamespace"))
         self._named_by_lookup(name, namespace, place)
         if verb is None or resource is None:
             return None
@@ -137,19 +147,37 @@ class Compiler:
             resource=resource,
             subresource=model.subresource,
             namespace=tuple(bound for bound in namespace if bound),
-            absent_namespace=model.absent_namespace,
-            shared_namespace=model.shared_namespace,
+            absent_namespace=absent,
+            shared_namespace=shared,
             name=name,
             when=when,
         )
 
-    def _word(self, model: Check, word: str, words: tuple[str, ...], place: Location) -> None:
-        key = place[-1]
+    def _word(self, model: Check, text: str, words: tuple[str, ...], place: Location) -> str:
+        key, word = place[-1], self._text(text, place)
         if word == AUTHENTICATED and model.verb not in _READING:
             self._problem(place, f"{key}: {word} is for {' and '.join(_READING)}; every other verb needs a right")
+        elif word == SHARED and SHARED in words:
+            self._unscoped_list(model, place)
         elif word not in words and (NAMESPACE.fullmatch(word) is None or near(word, words, likeness=0.9)):
             message = f"{key}: {word!r} is neither {', '.join(words)} nor the name of a namespace"
             self._problem(place, message, near(word, words))
+        return word
+
+    def _text(self, text: str, place: Location) -> str:
+        """Return what stands for a namespace: the text, or the value that it names."""
+        try:
+            return syntax.text(text, self.known)
+        except Mistake as mistake:
+            self._problem(place, f"{place[-1]}: {mistake}", mistake.hint)
+            return REFUSE
+
+    def _unscoped_list(self, model: Check, place: Location) -> None:
+        if model.verb != "list":
+            self._problem(place, f"{place[-1]}: {SHARED} is for list; of one object only its id tells whose it is")
+        if UNSCOPED_LIST not in self.known.lookups:
+            hint = "name the KFP API in the settings, under lookups.kfp"
+            self._problem(place, f"{place[-1]}: {SHARED} has nobody to ask", hint)
 
     def _named_by_lookup(self, name: Bound | None, namespace: list[Bound | None], place: Location) -> None:
         """The name of an object must come with its namespace, so that nothing is told of it before."""
@@ -162,11 +190,15 @@ class Compiler:
     def _requirement(self, model: RequirementModel, path: Template, place: Location) -> Requirement | None:
         try:
             pattern = re2.compile(model.matches, _SILENT) if model.matches is not None else None
+            served = syntax.texts(model.one_of or [], self.known)
+        except Mistake as mistake:
+            self._problem((*place, "oneOf"), f"oneOf: {mistake}", mistake.hint)
+            return None
         except re2.error as error:
             self._problem((*place, "matches"), f"matches: not a regular expression: {error.args[0].decode()}")
             return None
         bound = self._bound(model.source, path, (*place, "source"))
-        return Requirement(bound, frozenset(model.one_of or ()), pattern) if bound else None
+        return Requirement(bound, frozenset(served), pattern) if bound else None
 
     def _forbidden(self, text: str, model: RuleModel, path: Template, place: Location) -> Bound | None:
         bound = self._bound(text, path, place)
@@ -212,7 +244,7 @@ def _check_bound(bound: Bound, key: str) -> None:
         raise Mistake(f"{text!r} is a literal and cannot be optional", "remove the question mark")
     if bound.optional and key in _REQUIRED:
         raise Mistake(f"{text!r} cannot be optional", "remove the question mark")
-    if key == "namespace" and literal and NAMESPACE.fullmatch(text) is None:
+    if key == "namespace" and isinstance(bound.source, Literal) and NAMESPACE.fullmatch(bound.source.value) is None:
         raise Mistake(f"{text!r} is not the name of a namespace")
     if key in ("ifPresent", "ifAbsent") and (literal or bound.optional):
         raise Mistake(f"{text!r} is always or never there", "name a source without a question mark")
@@ -220,12 +252,8 @@ def _check_bound(bound: Bound, key: str) -> None:
         raise Mistake(f"{text!r} has no place here", "lookup:KIND is a namespace, lookup:KIND.name a name")
     if key == "source" and literal:
         raise Mistake(f"{text!r} is a literal, and would always be there", f"name a source, such as query:{text}")
-    if key == "path" and literal and not text.startswith("/"):
+    if key == "path" and isinstance(bound.source, Literal) and not bound.source.value.startswith("/"):
         raise Mistake(f"{text!r} is not a path", "start it with a slash")
-
-
-def _prefixes(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value
 
 
 def _host_pattern(names: Sequence[str]) -> HostPattern | None:

@@ -18,6 +18,7 @@ from extauthz.policy.rule import Rule, nobody
 from extauthz.policy.sources import LookUp, Reading
 from extauthz.policy.syntax import KeyReaders, Known
 from extauthz.policy.template import Mistake
+from extauthz.policy.values import NO_VALUES, NamedValues, Values
 from extauthz.request import Request
 from extauthz.subject import Subject
 from extauthz.target import is_worth_knowing
@@ -69,13 +70,16 @@ def load(
     placement: str = GATEWAY,
     hosts: Sequence[str] = (),
     session_cookie: str = "",
+    values: Values = NO_VALUES,
 ) -> Policy:
     """Load policy files and folders for one placement. Raises ConfigurationError with every problem found.
 
     `lookups` are the kinds of objects whose namespace can be asked for; `hosts` those of
-    rules that name none; `session_cookie` is a further name for rules that remove cookies.
+    rules that name none; `session_cookie` is a further name for rules that remove cookies;
+    `values` replace those that the files name.
     """
-    known = Known(keys, lookups)
+    known = Known(keys, lookups, values)
+    named = NamedValues(values)
     problems: list[Problem] = []
     places: dict[Rule, tuple[Path, int, int]] = {}
     placements: frozenset[str] = frozenset()
@@ -90,10 +94,12 @@ def load(
             places |= compiler.rules()
             problems += compiler.problems
             placements |= compiler.placements
+            problems += named.add(part, compiler.values)
     if placements and placement not in placements:
         names = ", ".join(sorted(placements))
         hint = near(placement, placements) or f"the files' placements are {names}"
         problems.append(Problem(f"no policy file has the placement {placement!r}", next(iter(paths), None), hint=hint))
+    problems += named.unknown(next(iter(paths), None))
     routes = Routes()
     problems += _join(places, routes)
     if problems:

@@ -18,11 +18,14 @@ SOURCE_SYNTAX = (
     "`body:/items{key/type=NAMESPACE|5,relationship=OWNER|1}/key/id` those whose members have one of these values, "
     "an enum's name or number; all elements that fit must agree. "
     "`query:ref.id{ref.type=NAMESPACE|5}` is a parameter that counts only where another one has one of these values. "
+    "`value:NAME` is one of the file's `values`. "
     "A trailing `?` makes a source optional."
 )
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=128)]
 Source = Annotated[str, Field(min_length=1, description=SOURCE_SYNTAX)]
+Text = Annotated[str, Field(min_length=1)]
+ValueName = Annotated[str, Field(pattern=r"^value:[a-z0-9][a-z0-9.-]*$")]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 Host = Annotated[str, Field(pattern=hosts.PATTERN)]
 HeaderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
@@ -71,10 +74,11 @@ class Check(Model):
     namespace: Source | Annotated[list[Source], Field(min_length=1)] | None = None
     """Where the namespace comes from. Several sources must agree. Unset reviews a right in all namespaces."""
     absent_namespace: Source = "refuse"
-    """What no namespace means: `refuse`, `all-namespaces`, a namespace to review instead, or for get and list
-    `authenticated`, which asks for no right."""
+    """What no namespace means: `refuse`, `all-namespaces`, a namespace to review instead, for get and list
+    `authenticated`, which asks for no right, or for list `shared-objects`: what belongs to nobody, where the API
+    that is asked lists nothing else."""
     shared_namespace: Source = "refuse"
-    """What a looked-up object means that belongs to nobody: `refuse`, a namespace to review instead, or for get and
+    """What it takes where the object belongs to nobody: `refuse`, a namespace to review instead, or for get and
     list `authenticated`, which asks for no right."""
     name: Source | None = None
     """The object's name; unset reviews a right on all names."""
@@ -99,13 +103,15 @@ class Check(Model):
             raise ValueError("absentNamespace needs namespace")
         if self.unless is not None and self.if_present is None:
             raise ValueError("unless needs ifPresent")
+        if self.absent_namespace == "shared-objects" and self.shared_namespace == "refuse":
+            raise ValueError("absentNamespace: shared-objects needs sharedNamespace")
         if "shared_namespace" in self.model_fields_set and not self._looks_up():
             raise ValueError("sharedNamespace needs a namespace that is looked up")
         return self
 
     def _looks_up(self) -> bool:
         texts = self.namespace if isinstance(self.namespace, list) else [self.namespace or ""]
-        return any(text.startswith("lookup:") for text in texts)
+        return self.absent_namespace == "shared-objects" or any(text.startswith("lookup:") for text in texts)
 
 
 class RequirementModel(Model):
@@ -113,8 +119,8 @@ class RequirementModel(Model):
 
     source: Source
     """Where the value is; with a trailing `?` it may be left out."""
-    one_of: Annotated[list[str], Field(min_length=1)] | None = None
-    """The values that are served."""
+    one_of: Annotated[list[str], Field(min_length=1)] | ValueName | None = None
+    """The values that are served, or `value:NAME` for a list among the file's `values`."""
     matches: Annotated[str, Field(min_length=1, max_length=256, json_schema_extra={"format": "regex"})] | None = None
     """A regular expression for the whole value."""
 
@@ -181,5 +187,8 @@ class PolicyModel(Model):
     several. The settings say which place is guarded. Unset: everywhere, with paths as they are written."""
     review_as: Literal["subject", "user"] = "subject"
     """`user` asks for rights by the user's name alone, without groups, as Kubeflow Pipelines itself does."""
+    values: dict[Name, Text | Annotated[list[Text], Field(min_length=1)]] = {}
+    """What differs from one installation to the next: a text or a list of texts by name, for `value:NAME`. The
+    settings' `policy.values` may say otherwise."""
     rules: list[RuleModel]
     """The rules, in any order: the most specific one decides."""

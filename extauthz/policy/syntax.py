@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from extauthz.document import near
 from extauthz.policy import selection
@@ -21,9 +21,13 @@ from extauthz.policy.sources import (
     Source,
 )
 from extauthz.policy.template import Mistake, Template
+from extauthz.policy.values import NO_VALUES, Values
 
 KeyReaders = Mapping[str, Callable[[str], str | None]]
 """For each kind of key, the function that reads the owning namespace from it."""
+
+VALUE = "value:"
+
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _SELECTED = re.compile(r"([^{}]+)\{([^{}]+)\}")
@@ -31,10 +35,33 @@ _SELECTED = re.compile(r"([^{}]+)\{([^{}]+)\}")
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What sources may refer to: the kinds of keys, and of objects that can be looked up."""
+    """What sources may refer to: the kinds of keys, and of objects that can be looked up, and values by name."""
 
     keys: KeyReaders
     lookups: Collection[str] = ()
+    values: Values = field(default_factory=lambda: NO_VALUES)
+
+    def value(self, name: str) -> str | list[str]:
+        """Return a value. Raises Mistake."""
+        if name not in self.values:
+            raise Mistake(f"the file has no value {name!r}", near(name, self.values) or "name it under values")
+        return self.values[name]
+
+
+def text(written: str, known: Known) -> str:
+    """Return a text, or the one that `value:NAME` stands for. Raises Mistake."""
+    found = known.value(written.removeprefix(VALUE)) if written.startswith(VALUE) else written
+    if not isinstance(found, str):
+        raise Mistake(f"{written!r} is a list, where a text is needed")
+    return found
+
+
+def texts(written: str | list[str], known: Known) -> list[str]:
+    """Return a list of texts, or the one that `value:NAME` stands for. Raises Mistake."""
+    found = known.value(written.removeprefix(VALUE)) if isinstance(written, str) else written
+    if isinstance(found, str):
+        raise Mistake(f"{written!r} is a text, where a list is needed")
+    return found
 
 
 def parse(text: str, template: Template, known: Known) -> Source:
@@ -106,6 +133,10 @@ def _lookup(text: str, template: Template, known: Known) -> Source:
     return LookedUp(kind, bool(dot), _plain(inner, template, known))
 
 
+def _value(name: str, template: Template, known: Known) -> Source:
+    return Literal(text(f"{VALUE}{name}", known))
+
+
 def _plain(text: str, template: Template, known: Known) -> Source:
     """Parse a source inside another one, where nothing can be looked up."""
     source = parse(text, template, known)
@@ -132,4 +163,5 @@ _BUILDERS: Mapping[str, Callable[[str, Template, Known], Source]] = {
     "body": _body,
     "key": _key,
     "lookup": _lookup,
+    "value": _value,
 }

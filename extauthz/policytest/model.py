@@ -75,6 +75,8 @@ class PolicyTestModel(Model):
     """The place of the mesh that is guarded."""
     hosts: list[str] = []
     """The platform's own hosts, as in the settings."""
+    values: dict[str, str | list[str]] = {}
+    """Replaces the policies' values by name, as in the settings."""
     manifests: list[FilePath] = []
     """RBAC manifests, as seen from this file's folder; without them nobody has a right."""
     lookups: dict[str, dict[str, str | ObjectModel]] = {}

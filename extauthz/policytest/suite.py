@@ -52,7 +52,7 @@ class _Known:
     def authenticate(self, request: Request) -> Subject | Awaitable[Subject | None] | None:
         return self.subject
 
-    def namespace(self, kind: str, id: str) -> Found | Awaitable[Found | None] | None:  # noqa: A002  # the APIs' own word
+    def namespace(self, kind: str, id: str, user: str) -> Found | Awaitable[Found | None] | None:  # noqa: A002  # the APIs' own word
         if kind != "artifact_key":
             return self.objects.get(kind, {}).get(id)
         namespace, run = namespace_of_key(id), run_of_key(id)
@@ -68,7 +68,9 @@ class Suite:
         self.model = part.validate(PolicyTestModel)
         self.policies = self.model.resolved(part.file, self.model.policies)
         model = self.model
-        self.policy = policy.load(self.policies, KEYS, LOOKUPS, placement=model.placement, hosts=model.hosts)
+        self.policy = policy.load(
+            self.policies, KEYS, LOOKUPS, placement=model.placement, hosts=model.hosts, values=model.values
+        )
         self._part = part
         manifests = self.model.resolved(part.file, self.model.manifests)
         self._authorizer = rbac.RbacAuthorizer(rbac.load(manifests) if manifests else rbac.RbacStore())

@@ -74,11 +74,15 @@ async def work(host: str, **task: Any) -> Outcome:
 def recorded(calls: Iterable[Call], ids: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return what a policy's author wants to know of each call, without what differs from run to run."""
     names = {value: f"{{{name}}}" for name, value in ids.items()}
+
+    def named(text: str) -> str:
+        return _UUID.sub(lambda match: names.get(match[0], "{other}"), text)
+
     return [
         {
             "method": call.method,
-            "path": _UUID.sub(lambda match: names.get(match[0], "{other}"), call.path),
-            "query": {name: names.get(value, value) for name, value in parse_qsl(call.query, keep_blank_values=True)},
+            "path": named(call.path),
+            "query": {name: named(value) for name, value in parse_qsl(call.query, keep_blank_values=True)},
             "content_type": call.headers.get("content-type", "").partition(";")[0],
             "body": sorted(_body(call)),
         }

@@ -51,6 +51,9 @@ class Work:
     def keep(self, kind: str, made: Any) -> None:
         self.ids[kind] = getattr(made, kind)
 
+    def _get(self, path: str, **query: str) -> None:
+        self.client._run_api.api_client.call_api(path, "GET", query_params=[*query.items()], auth_settings=["Bearer"])
+
     def list_experiments(self) -> None:
         self.client.list_experiments(namespace=self.namespace)
 
@@ -113,6 +116,16 @@ class Work:
     def wait_for_run(self) -> None:
         self.client.wait_for_run_completion(self.ids["run_id"], timeout=10)
 
+    def read_artifact(self) -> None:
+        """Read what a step of the run made; the SDK has no call for it, so its client sends what a user would."""
+        self._get(f"/apis/v2beta1/runs/{self.ids['run_id']}/nodes/doubling-1/artifacts/main-logs:read")
+
+    def get_artifact(self) -> None:
+        """Read it where the pipelines UI does, by its key in the store."""
+        key = f"private-artifacts/{self.namespace}/v2/artifacts/doubling/{self.ids['run_id']}/double/out"
+        query = {"source": "minio", "bucket": "mlpipeline", "key": key, "namespace": self.namespace}
+        self._get("/artifacts/get", **query)
+
     def list_runs_of_experiment(self) -> None:
         self.client.list_runs(experiment_id=self.ids["experiment_id"])
 
@@ -171,6 +184,10 @@ class Work:
     def get_pipeline_id_by_name(self) -> None:
         """Look a pipeline up by its name: the SDK lists without a namespace."""
         self.client.get_pipeline_id("doubling")
+
+    def list_shared_pipelines(self) -> None:
+        """List without a namespace, which in KFP are the pipelines that belong to nobody."""
+        self.client.list_pipelines()
 
     def healthz(self) -> None:
         """Ask for the multi-user flag, once; the SDK's own loop sleeps between attempts."""

@@ -25,10 +25,10 @@ MODES = ["grpc", "http"]
 ROBOT = "system:serviceaccount:team-a:default-editor"
 DEX = Issuer("https://dex.example", keys=[rsa_key("dex")])
 CLUSTER = Issuer("https://kubernetes.default.svc", "pipelines.kubeflow.org", [rsa_key("cluster")])
-UNSCOPED = {"get_pipeline_id_by_name"}
-"""Steps where the SDK names no namespace although it could: KFP would answer for all tenants."""
-HARMLESS = {"healthz"}
-"""Steps that everybody may do who is logged in."""
+UNSCOPED = {"get_pipeline_id_by_name", "list_shared_pipelines"}
+"""Steps where the SDK names no namespace."""
+HARMLESS = {"healthz", *UNSCOPED}
+"""Steps that everybody may do who is logged in: what is the same for all, and the shared pipelines."""
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -114,7 +114,7 @@ async def test_recorded_requests_are_what_the_sdk_sends(kubeflow: Kubeflow) -> N
 async def test_the_owner_works_undisturbed(kfp_mesh: DemoMesh, kubeflow: Kubeflow, mode: str) -> None:
     """Alice lists, uploads, runs, schedules and deletes; the upstream sees her name on everything."""
     outcome = await _work(kfp_mesh, mode, token=_token("alice"))
-    assert outcome.refused.keys() == UNSCOPED
+    assert outcome.refused == {}
     assert {call.user for call in kubeflow.calls} == {"alice@example.com"}
     assert {namespace for _, namespace in kubeflow.api.done} <= {"team-a", ""}
 
@@ -123,7 +123,7 @@ async def test_a_service_account_works_undisturbed(kfp_mesh: DemoMesh, kubeflow:
     """A pod's own token, read from its volume by the SDK's credentials, may do what its account may."""
     (tmp_path / "projected").write_text(_robot_token())
     outcome = await _work(kfp_mesh, "grpc", token_file=str(tmp_path / "projected"))
-    assert outcome.refused.keys() == UNSCOPED
+    assert outcome.refused == {}
     assert {call.user for call in kubeflow.calls} == {ROBOT}
 
 
@@ -132,7 +132,7 @@ async def test_a_pod_works_at_the_apis_own_sidecar(kubeflow: Kubeflow, proxy: OA
     (tmp_path / "projected").write_text(_robot_token())
     async with _mesh(kubeflow, proxy, tmp_path, "ml-pipeline", kubeflow.api_port) as mesh:
         outcome = await kfp_sdk.work(mesh.urls["grpc"], token_file=str(tmp_path / "projected"))
-    assert outcome.refused.keys() == UNSCOPED
+    assert outcome.refused.keys() == {"get_artifact"}  # a path of the UI server
     assert {namespace for _, namespace in kubeflow.api.done} <= {"team-a", ""}
 
 
@@ -141,7 +141,7 @@ async def test_a_browsers_cookie_works(kfp_mesh: DemoMesh, kubeflow: Kubeflow, p
     """The SDK with the session cookie of alice's browser does all that alice may."""
     proxy.sessions["one"] = _token("alice")
     outcome = await _work(kfp_mesh, mode, cookies=f"{COOKIE}=one")
-    assert outcome.refused.keys() == UNSCOPED
+    assert outcome.refused == {}
     assert {call.user for call in kubeflow.calls} == {"alice@example.com"}
 
 
@@ -154,11 +154,11 @@ async def test_a_stranger_is_told_why_he_is_refused(
     ids = _objects(kubeflow)
     outcome = await _work(kfp_mesh, mode, token=_token(user), ids=ids)
     assert outcome.steps.keys() - outcome.refused.keys() == HARMLESS
-    assert {refusal.status for step, refusal in outcome.refused.items() if step not in UNSCOPED} == {403}
+    assert {refusal.status for refusal in outcome.refused.values()} == {403}
     listing = outcome.refused["list_experiments"].text
     assert 'cannot list resource \\"experiments\\" in API group \\"pipelines.kubeflow.org\\"' in listing
     assert "team-a" in listing
-    assert [call.path for call in kubeflow.calls] == ["/pipeline/apis/v2beta1/healthz"]
+    assert {call.path.removeprefix("/pipeline/apis/v2beta1/") for call in kubeflow.calls} == {"healthz", "pipelines"}
 
 
 async def test_a_foreign_object_looks_like_a_missing_one(kfp_mesh: DemoMesh, kubeflow: Kubeflow) -> None:
@@ -180,7 +180,7 @@ def _told(outcome: Outcome, step: str) -> str:
 async def test_a_viewer_reads_and_changes_nothing(kfp_mesh: DemoMesh, kubeflow: Kubeflow) -> None:
     """Erin's lists and gets pass; every step that would change something is refused."""
     outcome = await _work(kfp_mesh, "grpc", token=_token("erin"), ids=_objects(kubeflow))
-    reads = {step for step in outcome.steps if step.startswith(("list_", "get_", "wait_"))} - UNSCOPED
+    reads = {step for step in outcome.steps if step.startswith(("list_", "get_", "wait_", "read_"))}
     assert outcome.steps.keys() - outcome.refused.keys() == reads | HARMLESS
 
 
@@ -192,3 +192,13 @@ async def test_everybody_reads_a_shared_pipeline_and_nobody_changes_it(kfp_mesh:
     outcome = await _work(kfp_mesh, "grpc", token=_token("mallory"), ids=ids)
     reads = {"get_pipeline", "list_pipeline_versions", "get_pipeline_version"}
     assert outcome.steps.keys() - outcome.refused.keys() == reads | HARMLESS
+
+
+async def test_a_list_of_all_tenants_is_refused(kfp_mesh: DemoMesh, kubeflow: Kubeflow) -> None:
+    """Where KFP keeps pipelines as Kubernetes objects, a list must name its namespace, and the SDK shows that."""
+    kubeflow.store.pipelines_in = "kubernetes"
+    outcome = await _work(kfp_mesh, "grpc", token=_token("alice"))
+    assert outcome.refused.keys() == UNSCOPED
+    for step in UNSCOPED:
+        assert "must name a namespace in query:namespace" in outcome.refused[step].text
+    assert {namespace for _, namespace in kubeflow.api.done} <= {"team-a", ""}

@@ -25,9 +25,13 @@ class Object:
 
 
 class Store:
-    """All objects of all tenants. Kinds: experiment, run, job, pipeline, pipeline_version."""
+    """All objects of all tenants. Kinds: experiment, run, job, pipeline, pipeline_version.
+
+    `pipelines_in` is where KFP keeps pipelines: its `database`, or `kubernetes`.
+    """
 
     def __init__(self) -> None:
+        self.pipelines_in = "database"
         self._objects: dict[tuple[str, str], Object] = {}
 
     def add(self, kind: str, namespace: str, name: str, parent: str = "", **fields: Any) -> Object:
@@ -46,6 +50,11 @@ class Store:
     def drop(self, kind: str, id: str) -> None:  # noqa: A002 -- KFP's own word
         """Delete an object. Raises Wrong with 404."""
         del self._objects[kind, self.get(kind, id).id]
+
+    def scoped(self, kind: str, namespace: str) -> Iterator[Object]:
+        """List what a namespace has; none has the shared pipelines in a database, and otherwise what all have."""
+        shared = kind == "pipeline" and self.pipelines_in == "database"
+        return self.all(kind, namespace=namespace if namespace or shared else None)
 
     def all(self, kind: str, *, namespace: str | None = None, parent: str | None = None) -> Iterator[Object]:
         """List objects in order of their creation."""

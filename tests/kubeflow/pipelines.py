@@ -147,8 +147,8 @@ def _visualization(_: Store, rpc: Rpc) -> tuple[str, Answer]:
     return namespace, answer({"html": namespace})
 
 
-def _healthz(_: Store, __: Rpc) -> tuple[str, Answer]:
-    return "", answer({"multi_user": True})
+def _healthz(store: Store, _: Rpc) -> tuple[str, Answer]:
+    return "", answer({"multi_user": True, "pipeline_store": store.pipelines_in})
 
 
 _SPECIALS: Mapping[str, Callable[[Store, Rpc], tuple[str, Answer]]] = {

@@ -33,13 +33,13 @@ def listing(kind: str, found: Iterable[Object]) -> dict[str, Any]:
 
 
 def listed(store: Store, kind: str, parameters: Mapping[str, str]) -> Iterable[Object]:
-    """Return what a list call lists; without a key it is everything."""
+    """Return what a list call lists."""
     if kind == "pipeline_version":
         return store.all(kind, parent=parameters.get("resource_key.id", ""))
-    key = parameters.get("resource_reference_key.id") or None
+    key = parameters.get("resource_reference_key.id", "")
     if _is(parameters.get("resource_reference_key.type"), "EXPERIMENT"):
         return store.all(kind, parent=key)
-    return store.all(kind, namespace=key)
+    return store.scoped(kind, key)
 
 
 def created(store: Store, kind: str, message: Mapping[str, Any]) -> Object:

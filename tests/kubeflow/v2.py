@@ -50,11 +50,11 @@ def listing(kind: str, found: Iterable[Object]) -> dict[str, Any]:
 
 
 def listed(store: Store, kind: str, parameters: Mapping[str, str]) -> Iterable[Object]:
-    """Return what a list call lists: an experiment overrides the namespace, no namespace is all of them."""
+    """Return what a list call lists: an experiment overrides the namespace."""
     parent = parameters.get("pipeline_id" if kind == "pipeline_version" else "experiment_id") or None
     if parent:
         return store.all(kind, parent=parent)
-    return store.all(kind, namespace=parameters.get("namespace") or None)
+    return store.scoped(kind, parameters.get("namespace", ""))
 
 
 def created(store: Store, kind: str, message: Mapping[str, Any]) -> Object:

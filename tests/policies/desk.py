@@ -19,6 +19,7 @@ ALICE, BOB, CAROL, DAVE, ERIN, MALLORY, ADMIN = (
 )
 KFP = "/pipeline/apis/v2beta1"
 V1 = "/pipeline/apis/v1beta1"
+OBJECTS = Objects()
 SHARED = "pipeline."
 """The id of a pipeline that belongs to nobody."""
 
@@ -32,6 +33,7 @@ def decide(
     at: str = "gateway",
     host: str = "",
     headers: dict[str, str] | None = None,
+    lookup: Objects = OBJECTS,
 ) -> Decision:
     """Decide a request of one user; an empty one is nobody."""
     gateway = Gateway(
@@ -39,7 +41,7 @@ def decide(
         authenticator=Named(who),
         authorizer=authorizer(),
         response=ResponseSettings(),
-        lookup=Objects(),
+        lookup=lookup,
     )
     content = EMPTY_BODY if body is None else Body(json.dumps(body).encode())
     decision = gateway.decide(read(method=method, target=target, headers=headers or {}, host=host, body=content))

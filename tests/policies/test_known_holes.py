@@ -5,13 +5,23 @@ Rows 7, 17, 20, 25, 26 and 27 are not here: docs/limits.md says what else to do 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
 
+from extauthz.found import Found
 from tests.policies.desk import ADMIN, ALICE, BOB, DAVE, ERIN, KFP, MALLORY, SHARED, V1, decide, passes
+from tests.policies.probe import Objects
 
 AGENT = "system:serviceaccount:kubeflow:ml-pipeline-persistenceagent"
+
+
+class Unshared(Objects):
+    """Objects of a KFP whose list without a namespace shows the pipelines of all tenants."""
+
+    def namespace(self, kind: str, id: str, user: str) -> Found | Awaitable[Found | None] | None:  # noqa: A002
+        return None if kind == "unscoped_list" else super().namespace(kind, id, user)
 
 
 def run(**fields: Any) -> dict[str, Any]:
@@ -104,10 +114,16 @@ def test_08_a_pipeline_by_name_needs_a_namespace() -> None:
 
 
 def test_09_a_list_needs_a_namespace() -> None:
-    """For everybody, of every kind of object."""
+    """For everybody; of pipelines only where it would show more than the shared ones, and everybody may see those."""
     for collection in ("pipelines", "runs", "recurringruns", "experiments"):
-        assert not passes(ADMIN, "GET", f"{KFP}/{collection}")
         assert not passes(ADMIN, "GET", f"{KFP}/{collection}?namespace=-")
+    for listed in (f"{KFP}/runs", f"{KFP}/recurringruns", f"{KFP}/experiments", f"{V1}/experiments"):
+        assert not passes(ADMIN, "GET", listed)
+    for pipelines in (f"{KFP}/pipelines", f"{KFP}/pipelines?namespace=", f"{V1}/pipelines"):
+        assert passes(MALLORY, "GET", pipelines)
+        assert not passes("", "GET", pipelines)
+        unshared = decide(ADMIN, "GET", pipelines, lookup=Unshared())
+        assert (unshared.status, unshared.reason) == (400, "namespace_missing")
 
 
 def test_10_a_shared_pipeline_takes_a_right_in_the_platform_s_namespace() -> None:

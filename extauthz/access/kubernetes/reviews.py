@@ -16,13 +16,14 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from extauthz import settings
 from extauthz.access.kubernetes import wire
 from extauthz.access.kubernetes.breaker import Breaker, State
 from extauthz.access.kubernetes.connection import Answer, Connection, Disconnected, TimedOut, Untrusted
-from extauthz.access.kubernetes.limiter import Limiter
 from extauthz.errors import Unavailable
+from extauthz.limiter import Limiter
 from extauthz.review import Attributes, Review
 from extauthz.subject import Subject
 
@@ -77,6 +78,7 @@ class KubernetesAuthorizer:
             concurrent=limits.max_concurrent_reviews,
             queued=limits.max_queued_reviews,
             per_user=limits.max_reviews_per_user,
+            full=partial(_unavailable, "authorizer_overloaded", "too many checks are waiting"),
         )
         self._connection = connection
         self._timeout = limits.timeout_seconds

@@ -35,9 +35,9 @@ class Desk:
     token_file: Path
     clock: Clock = field(default_factory=Clock)
 
-    async def ask(self, kind: str, identifier: str) -> Found | None:
+    async def ask(self, kind: str, identifier: str, user: str = "alice") -> Found | None:
         """Look one object up, from memory or over the wire."""
-        answer = self.lookup.namespace(kind, identifier)
+        answer = self.lookup.namespace(kind, identifier, user)
         return answer if answer is None or isinstance(answer, Found) else await answer
 
 

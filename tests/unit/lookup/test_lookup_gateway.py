@@ -60,7 +60,7 @@ class Table:
     asked: list[tuple[str, str]] = field(default_factory=list)
     known: Mapping[tuple[str, str], Found] = field(default_factory=lambda: KNOWN)
 
-    def namespace(self, kind: str, id: str) -> Found | Awaitable[Found | None] | None:  # noqa: A002
+    def namespace(self, kind: str, id: str, user: str) -> Found | Awaitable[Found | None] | None:  # noqa: A002
         self.asked.append((kind, id))
         found = self.known.get((kind, id))
         return found if self.open is None else asyncio.ensure_future(self._later(found, self.open))
@@ -343,7 +343,7 @@ async def test_a_fault_of_the_request_ends_the_flow_before_its_lookups(tmp_path:
 class AlreadyAsked:
     """A lookup whose answer never comes."""
 
-    def namespace(self, kind: str, id: str) -> Awaitable[Found | None]:  # noqa: A002
+    def namespace(self, kind: str, id: str, user: str) -> Awaitable[Found | None]:  # noqa: A002
         return asyncio.get_running_loop().create_future()
 
 
@@ -352,7 +352,7 @@ async def test_a_lookup_without_an_answer_is_503_for_everybody(tmp_path: Path, l
     """Known, unknown, own or foreign: the back end is down."""
 
     class Down:
-        def namespace(self, kind: str, id: str) -> Awaitable[Found | None]:  # noqa: A002
+        def namespace(self, kind: str, id: str, user: str) -> Awaitable[Found | None]:  # noqa: A002
             if later:
                 return self._fail()
             raise Unavailable("lookup_unavailable", "down", retry_after=3)

@@ -13,7 +13,8 @@ import pytest
 
 from extauthz.errors import ConfigurationError, Unavailable
 from extauthz.found import Found
-from extauthz.lookup.kfp import MAX_ANSWER_BYTES, WAITING_PER_CALL, KfpLookup
+from extauthz.lookup.api import MAX_ANSWER_BYTES
+from extauthz.lookup.kfp import KfpLookup
 from extauthz.settings import KfpLookupSettings
 from tests.kfp.server import Faults, denied
 from tests.unit.lookup.desk import Desk, desk
@@ -66,7 +67,7 @@ async def test_a_pipeline_without_a_namespace_is_shared(at: Desk, namespace: str
     """KFP leaves the namespace out, empty, or writes a dash; versions are as shared as their pipeline."""
     pipeline = at.kfp.pipeline(namespace)
     assert await at.ask("pipeline_version", at.kfp.version(pipeline)) == Found("", "pipe")
-    assert at.lookup.namespace("pipeline", pipeline) == Found("", "pipe")
+    assert at.lookup.namespace("pipeline", pipeline, "alice") == Found("", "pipe")
 
 
 async def test_runs_and_jobs_without_a_namespace_have_their_experiments(at: Desk) -> None:
@@ -99,9 +100,9 @@ async def test_an_answer_in_memory_is_given_at_once(at: Desk) -> None:
     """The cached path makes no awaitable and no call."""
     run = at.kfp.run("team-a")
     first = await at.ask("run", run)
-    assert at.lookup.namespace("run", run) == first
+    assert at.lookup.namespace("run", run, "alice") == first
     assert await at.ask("run", UNKNOWN) is None
-    assert at.lookup.namespace("run", UNKNOWN) is None
+    assert at.lookup.namespace("run", UNKNOWN, "alice") is None
     assert len(at.kfp.calls) == 2
     assert (at.lookup.counts.hits, at.lookup.counts.misses, at.lookup.counts.calls) == (2, 2, 2)
 
@@ -113,7 +114,7 @@ async def test_known_ids_have_a_longest_life(at: Desk) -> None:
     at.kfp.delete("runs", run)
     at.kfp.put("runs", run, run={"id": run, "resource_references": [{"key": {"type": "NAMESPACE", "id": "team-b"}}]})
     at.clock.now += 3599
-    assert at.lookup.namespace("run", run) == Found("team-a", "pipe-x7k2p")
+    assert at.lookup.namespace("run", run, "alice") == Found("team-a", "pipe-x7k2p")
     at.clock.now += 2
     assert await at.ask("run", run) == Found("team-b")
 
@@ -123,7 +124,7 @@ async def test_unknown_ids_are_asked_again_soon(at: Desk) -> None:
     assert await at.ask("experiment", UNKNOWN) is None
     at.kfp.put("experiments", UNKNOWN, experiment_id=UNKNOWN, display_name="new", namespace="team-a")
     at.clock.now += 4
-    assert at.lookup.namespace("experiment", UNKNOWN) is None
+    assert at.lookup.namespace("experiment", UNKNOWN, "alice") is None
     at.clock.now += 2
     assert await at.ask("experiment", UNKNOWN) == Found("team-a", "new")
 
@@ -134,12 +135,12 @@ async def test_memory_is_bounded_and_guessing_displaces_nothing(tmp_path: Path) 
         runs = [at.kfp.run("team-a") for _ in range(4)]
         for run in runs[:3]:
             await at.ask("run", run)
-        assert at.lookup.namespace("run", runs[0]) == Found("team-a", "pipe-x7k2p")
+        assert at.lookup.namespace("run", runs[0], "alice") == Found("team-a", "pipe-x7k2p")
         await at.ask("run", runs[3])
         for number in range(10):
             await at.ask("run", f"guess-{number}")
         assert memory_of(at.lookup) == (3, 3)
-        assert isinstance(at.lookup.namespace("run", runs[0]), Found)
+        assert isinstance(at.lookup.namespace("run", runs[0], "alice"), Found)
         calls = len(at.kfp.calls)
         await at.ask("run", runs[1])
         assert len(at.kfp.calls) == calls + 1
@@ -179,7 +180,7 @@ async def test_a_lookup_whose_only_caller_left_is_still_kept(at: Desk) -> None:
 async def test_an_awaitable_may_be_left_alone(at: Desk) -> None:
     """A request that ends for another reason leaves no warning, whatever the lookup comes to."""
     at.kfp.faults.status = 500
-    at.lookup.namespace("run", UNKNOWN)
+    at.lookup.namespace("run", UNKNOWN, "alice")
     assert (await failure(at, "run", UNKNOWN)).reason == "lookup_bad_answer"
 
 
@@ -214,7 +215,7 @@ async def test_an_awaitable_may_be_left_alone(at: Desk) -> None:
 async def test_what_can_be_no_id_is_unknown_and_never_sent(at: Desk, identifier: str) -> None:
     """An id cannot become another path, a query or a header of our own call, nor fill memory."""
     for kind in ("experiment", "job", "pipeline", "pipeline_version", "run"):
-        assert at.lookup.namespace(kind, identifier) is None
+        assert at.lookup.namespace(kind, identifier, "alice") is None
     assert at.kfp.calls == []
     assert memory_of(at.lookup) == (0, 0)
 
@@ -349,21 +350,9 @@ async def test_a_broken_connection_and_a_closed_port_are_no_answer(at: Desk) -> 
     assert "127.0.0.1" not in error.message
 
 
-async def test_the_number_of_calls_is_bounded_and_so_is_the_queue(tmp_path: Path) -> None:
-    """One more than the slots waits; one more than the queue is refused at once."""
-    async with desk(tmp_path, max_concurrent=1) as at:
-        at.kfp.faults.held = asyncio.Event()
-        tasks = [asyncio.create_task(at.ask("run", f"r{number}")) for number in range(1 + WAITING_PER_CALL)]
-        await at.kfp.asked.wait()
-        assert len(at.kfp.calls) == 1
-        assert (await failure(at, "run", "one-too-many")).reason == "lookup_overloaded"
-        at.kfp.faults.held.set()
-        assert set(await asyncio.gather(*tasks)) == {None}
-
-
 async def test_versions_do_not_wait_for_a_slot_that_they_hold(tmp_path: Path) -> None:
     """With a single slot a version still finds its parent."""
-    async with desk(tmp_path, max_concurrent=1) as at:
+    async with desk(tmp_path, max_concurrent=2, max_per_user=1) as at:
         versions = [at.kfp.version(at.kfp.pipeline("team-a")) for _ in range(4)]
         found = await asyncio.gather(*(at.ask("pipeline_version", version) for version in versions))
         assert set(found) == {Found("team-a", "pipe")}
@@ -396,7 +385,7 @@ async def test_stopping_answers_everyone_who_waits(at: Desk) -> None:
     at.kfp.faults.held = asyncio.Event()
     tasks = [asyncio.create_task(at.ask("run", f"r{number}")) for number in range(40)]
     await at.kfp.asked.wait()
-    late = at.lookup.namespace("run", "late")
+    late = at.lookup.namespace("run", "late", "alice")
     assert late is not None
     assert not isinstance(late, Found)
     await at.lookup.stop()
@@ -408,9 +397,9 @@ async def test_stopping_answers_everyone_who_waits(at: Desk) -> None:
 def test_before_the_start_nobody_can_be_asked(tmp_path: Path) -> None:
     """Known before asking is only what cannot be an id."""
     lookup = KfpLookup(KfpLookupSettings(url="http://127.0.0.1:9"))
-    assert lookup.namespace("run", "a/b") is None
+    assert lookup.namespace("run", "a/b", "alice") is None
     with pytest.raises(Unavailable):
-        lookup.namespace("run", UNKNOWN)
+        lookup.namespace("run", UNKNOWN, "alice")
 
 
 def test_certificate_authorities_that_cannot_be_used_are_a_load_error(tmp_path: Path) -> None:
@@ -425,8 +414,10 @@ def test_certificate_authorities_that_cannot_be_used_are_a_load_error(tmp_path: 
 async def test_an_artifact_key_is_told_by_its_prefix_or_else_by_its_run(at: Desk) -> None:
     """The prefix needs no call and is the authority; the older layout is looked up by the run."""
     run = at.kfp.run("team-b")
-    assert at.lookup.namespace("artifact_key", f"private-artifacts/team-a/v2/artifacts/p/{run}/t/x") == Found("team-a")
+    assert at.lookup.namespace("artifact_key", f"private-artifacts/team-a/v2/artifacts/p/{run}/t/x", "alice") == Found(
+        "team-a"
+    )
     assert await at.ask("artifact_key", f"v2/artifacts/p/{run}/t/x") == Found("team-b", "pipe-x7k2p")
     for key in ("artifacts/wf/2026/01/02/pod/main.log", f"x/v2/artifacts/p/{run}/t", f"v2/artifacts/p/../{run}/t", ""):
-        assert at.lookup.namespace("artifact_key", key) is None
+        assert at.lookup.namespace("artifact_key", key, "alice") is None
     assert len(at.kfp.calls) == 1

@@ -76,7 +76,7 @@ async def test_lookups() -> None:
     """A lookup that nobody answers is a miss, a call and a failure."""
     lookup = KfpLookup(KfpLookupSettings(url="http://127.0.0.1:1", token_file=Path(__file__)))
     await lookup.start()
-    answer = lookup.namespace("run", "a")
+    answer = lookup.namespace("run", "a", "alice")
     assert answer is not None
     with pytest.raises(Unavailable):
         await answer  # type: ignore[misc]  # it is not at hand

@@ -142,7 +142,7 @@ def test_rule_errors(text: str, place: tuple[int, int], message: str, hint: str)
             "{verb: get, resource: r, namespace: 'xyzzy:namespace'}",
             32,
             "namespace: unknown source 'xyzzy'",
-            "the sources are body, claim, header, host, key, lookup, path, query",
+            "the sources are body, claim, header, host, key, lookup, path, query, value",
         ),
         (
             "{verb: get, resource: r, namespace: 'lookup:run:path:name'}",
@@ -257,7 +257,7 @@ def test_rule_errors(text: str, place: tuple[int, int], message: str, hint: str)
             "{verb: get, resource: r, namespace: 'query:n', absentNamespace: Shared}",
             54,
             "absentNamespace: 'Shared' is neither",
-            "",
+            "did you mean 'shared-objects'?",
         ),
         (
             "{verb: get, resource: r, namespace: 'query:n', absentNamespace: '-'}",

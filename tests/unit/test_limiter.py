@@ -1,4 +1,4 @@
-"""Slots for reviews: bounds, fairness, and callers who go away at any moment."""
+"""Slots for questions: bounds, fairness, and callers who go away at any moment."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extauthz.access.kubernetes.limiter import Limiter
 from extauthz.errors import Unavailable
+from extauthz.limiter import Limiter
+
+
+def overloaded() -> Unavailable:
+    return Unavailable("overloaded", "Too many ask.")
 
 
 class Caller:
@@ -58,7 +62,7 @@ async def finish(callers: list[Caller]) -> list[Any]:
 
 async def test_users_take_turns() -> None:
     """A free slot goes to the users who wait in turn, not to whoever asked most."""
-    limiter = Limiter(concurrent=2, queued=40, per_user=1)
+    limiter = Limiter(concurrent=2, queued=40, per_user=1, full=overloaded)
     callers = await arrive(limiter, "aaaabc")
     assert inside(callers) == ["a", "b"]
     callers[0].leave.set()
@@ -73,7 +77,7 @@ async def test_users_take_turns() -> None:
 
 async def test_full_queue_refuses_at_once() -> None:
     """Whoever finds the queue full is refused, and so is a user who holds a quarter of it."""
-    limiter = Limiter(concurrent=1, queued=4, per_user=1)
+    limiter = Limiter(concurrent=1, queued=4, per_user=1, full=overloaded)
     callers = await arrive(limiter, "aabbcdef")
     assert (limiter.running, limiter.waiting) == (1, 4)
     results = await finish(callers)
@@ -84,7 +88,7 @@ async def test_full_queue_refuses_at_once() -> None:
 
 async def test_no_queue_at_all() -> None:
     """With no queue, only free slots serve."""
-    limiter = Limiter(concurrent=2, queued=0, per_user=1)
+    limiter = Limiter(concurrent=2, queued=0, per_user=1, full=overloaded)
     callers = await arrive(limiter, "ab")
     with pytest.raises(Unavailable):
         async with limiter.slot("c", math.inf):
@@ -94,7 +98,7 @@ async def test_no_queue_at_all() -> None:
 
 async def test_waiting_ends_at_the_deadline() -> None:
     """A deadline that has passed ends the wait and leaves the queue."""
-    limiter = Limiter(concurrent=1, queued=4, per_user=1)
+    limiter = Limiter(concurrent=1, queued=4, per_user=1, full=overloaded)
     callers = await arrive(limiter, "a")
     with pytest.raises(TimeoutError):
         async with limiter.slot("b", asyncio.get_running_loop().time()):
@@ -105,7 +109,7 @@ async def test_waiting_ends_at_the_deadline() -> None:
 
 async def test_slot_given_to_a_cancelled_caller_is_passed_on() -> None:
     """A caller who is cancelled in the moment he gets his slot gives it to the next."""
-    limiter = Limiter(concurrent=1, queued=8, per_user=1)
+    limiter = Limiter(concurrent=1, queued=8, per_user=1, full=overloaded)
     callers = await arrive(limiter, "abc")
     callers[0].leave.set()
     await asyncio.sleep(0)
@@ -119,7 +123,7 @@ async def test_slot_given_to_a_cancelled_caller_is_passed_on() -> None:
 
 async def test_cancelled_caller_is_skipped() -> None:
     """A caller who is cancelled just before a slot becomes free is passed over."""
-    limiter = Limiter(concurrent=1, queued=8, per_user=1)
+    limiter = Limiter(concurrent=1, queued=8, per_user=1, full=overloaded)
     callers = await arrive(limiter, "abc")
     callers[0].leave.set()
     callers[1].task.cancel()
@@ -140,7 +144,7 @@ def test_bounds_hold_whatever_happens(steps: list[tuple[str, int]]) -> None:
 
 
 async def _play(steps: list[tuple[str, int]]) -> None:
-    limiter = Limiter(concurrent=3, queued=8, per_user=2)
+    limiter = Limiter(concurrent=3, queued=8, per_user=2, full=overloaded)
     callers: list[Caller] = []
     for action, number in steps:
         if action == "come":

@@ -1,4 +1,4 @@
-"""How many reviews may be under way: bounded in all, bounded per user, with a bounded queue.
+"""How many questions may be under way: bounded in all, bounded per user, with a bounded queue.
 
 A user who floods fills neither the slots nor the queue: beyond `per_user` slots he waits,
 and beyond a quarter of the queue he is refused, while others pass him. Users who wait are
@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from extauthz.errors import Unavailable
 
 
 class Limiter:
-    """Slots for reviews. Bound to the event loop of its first use."""
+    """Slots for questions. Bound to the event loop of its first use. `full` makes the error for a full queue."""
 
-    def __init__(self, *, concurrent: int, queued: int, per_user: int) -> None:
+    def __init__(self, *, concurrent: int, queued: int, per_user: int, full: Callable[[], Unavailable]) -> None:
         self._concurrent = concurrent
         self._queued = queued
         self._per_user = per_user
+        self._full = full
         self._running: Counter[str] = Counter()
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self.running = 0
@@ -59,7 +60,7 @@ class Limiter:
     async def _wait(self, user: str, deadline: float) -> None:
         queue = self._waiting.get(user, ())
         if self.waiting >= self._queued or len(queue) >= max(1, self._queued // 4):
-            raise Unavailable("authorizer_overloaded", "Access cannot be checked: too many checks are waiting.")
+            raise self._full()
         turn = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(user, deque()).append(turn)
         self.waiting += 1
