@@ -10,6 +10,7 @@ import asyncio
 import shutil
 import warnings
 from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +57,9 @@ class Envoy:
 
     _process: Process
 
-    def __init__(self, config: EnvoyConfig, folder: Path) -> None:
-        self._config = config
+    def __init__(self, config: EnvoyConfig, folder: Path, build: Callable[[EnvoyConfig], str] | None = None) -> None:
+        """Run with what `build` makes of `config`, as JSON; the demo's own configuration by default."""
+        self._configuration = (build or bootstrap_json)(config)
         self._folder = folder
         self.grpc_url = self.http_url = self.admin_url = ""
 
@@ -87,7 +89,7 @@ class Envoy:
 
     async def _start(self) -> Process:
         binary, configuration, address = find_envoy(), self._folder / "envoy.json", self._folder / "envoy.admin"
-        configuration.write_text(bootstrap_json(self._config))
+        configuration.write_text(self._configuration)
         address.unlink(missing_ok=True)
         self.log.unlink(missing_ok=True)
         return await asyncio.create_subprocess_exec(
