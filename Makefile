@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help run test fuzz soak clients lint format lock audit sbom bench clean
+.PHONY: help run test fuzz soak clients lint format lock audit sbom bench clean schemas image-check
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,11 +23,12 @@ soak: $(VENV)/.test ## Run the tests that take minutes: outages in their full le
 
 clients: $(VENV)-kfp/.ready $(VENV)-jupyter/.ready ## Install the real clients that some tests drive (else those are skipped)
 
-lint: $(VENV)/.test ## Check style, types and the direction of imports
+lint: $(VENV)/.test $(VENV)-image/.ready ## Check style, types, the direction of imports and the Dockerfile
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(VENV)-image/bin/hadolint Dockerfile
 
 format: $(VENV)/.test ## Format the code
 	$(BIN)/ruff format .
@@ -38,6 +39,8 @@ FUZZ_SECONDS ?= 60
 fuzz: $(VENV)/.test ## Fuzz each target for FUZZ_SECONDS, guided by coverage (Linux on x86-64)
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements/fuzz.txt
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
+image-check: ## Run the Dockerfile's steps without Docker, in a folder of their own, and what they build
+	$(PYTHON) .ci/image.py $(PYTHON)
 
 audit: $(VENV)/.test $(VENV)-audit/.ready ## Check licences and known vulnerabilities of what is installed and shipped
 	$(VENV)-audit/bin/python .ci/audit.py $(BIN)/python requirements/serve.txt
@@ -70,10 +73,13 @@ $(VENV)-%/.ready: tests/clients/%.txt
 	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
 	touch $@
 
-$(VENV)-audit/.ready: requirements/audit.txt
+$(VENV)-audit/.ready $(VENV)-image/.ready: $(VENV)-%/.ready: requirements/%.txt
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
 	touch $@
+
+schemas: $(VENV)/.test ## Write the schemas of Istio's kinds anew, which tests hold istio/ against; needs Go
+	$(BIN)/python tests/mesh/collect_schemas.py
 
 # Every version with its hashes. What is locked stays as it is until LOCK="--upgrade" or "--upgrade-package NAME".
 COMPILE = $(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
@@ -85,6 +91,7 @@ lock: $(VENV)-lock/.ready ## Lock the dependencies again, after a change in pypr
 	$(COMPILE) pyproject.toml --group build --constraint requirements/test.txt --output-file requirements/serve.txt
 	$(COMPILE) requirements/audit.in --output-file requirements/audit.txt
 	$(COMPILE) requirements/fuzz.in --output-file requirements/fuzz.txt
+	$(COMPILE) requirements/image.in --output-file requirements/image.txt
 	$(COMPILE) tests/clients/kfp.in --output-file tests/clients/kfp.txt
 	$(COMPILE) tests/clients/jupyter.in --output-file tests/clients/jupyter.txt
 
