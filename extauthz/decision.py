@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from extauthz.review import MissingRight, Review
+from extauthz.errors import CredentialError, ExtauthzError, Refused, Unavailable
+from extauthz.review import MissingRight, NonResourceAttributes, Review
 from extauthz.subject import Subject
 
 
@@ -32,6 +33,7 @@ class Reason(StrEnum):
     ALLOWED = "allowed"
     SHADOW = "shadow"
     FORBIDDEN = "forbidden"
+    CONDITION_FALSE = "condition_false"
     DENIED_BY_RULE = "denied_by_rule"
     NO_RULE = "no_rule"
     NO_CREDENTIAL = "no_credential"
@@ -80,6 +82,11 @@ class Decision:
         return self.subject.set_cookies if self.subject else ()
 
     @property
+    def in_shadow(self) -> bool:
+        """Whether the request would have been refused, were not its rule or namespace in shadow."""
+        return self.reason == Reason.SHADOW
+
+    @property
     def allowed(self) -> bool:
         return self.outcome is Outcome.ALLOW
 
@@ -101,6 +108,33 @@ class Decision:
             "reviews": [_review(review) for review in self.reviews],
             "headers": headers,
         }
+
+
+def failed(error: ExtauthzError, *, rule: RuleRef | None = None, subject: Subject | None = None) -> Decision:
+    """Return the decision that an error becomes: the one table from errors to outcomes."""
+    if isinstance(error, Refused):
+        return Decision(Outcome.DENY, error.status, error.reason, error.message, rule, subject)
+    if isinstance(error, CredentialError):
+        return Decision(Outcome.UNAUTHENTICATED, 401, error.reason, error.message, rule, login=error.login)
+    if isinstance(error, Unavailable):
+        reason, message, after = error.reason, error.message, error.retry_after
+        return Decision(Outcome.ERROR, 503, reason, message, rule, subject, retry_after=after)
+    return Decision(Outcome.ERROR, 503, Reason.INTERNAL_ERROR, "The request could not be checked.", rule, subject)
+
+
+def cannot(subject: Subject, missing: MissingRight) -> str:
+    """Say which right is missing, in the words of kube-apiserver's own refusals, but for what is hidden."""
+    attributes = missing.attributes
+    if isinstance(attributes, NonResourceAttributes):
+        return f'User "{subject.user}" cannot {attributes.verb} path "{attributes.path}"'
+    resource = "/".join(filter(None, (attributes.resource, attributes.subresource)))
+    scope = f'in the namespace "{attributes.namespace}"' if attributes.namespace else "at the cluster scope"
+    if missing.hidden:
+        scope = "in the namespace of this object, or there is no such object"
+    return (
+        f'User "{subject.user}" cannot {attributes.verb} resource "{resource}" '
+        f'in API group "{attributes.group}" {scope}'
+    )
 
 
 def _identity(subject: Subject) -> Mapping[str, Any]:

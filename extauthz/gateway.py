@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Hashable
+from collections.abc import Awaitable, Hashable, Sequence
 from typing import Protocol, cast
 
-from extauthz.decision import Decision, Outcome, Reason, RuleRef
-from extauthz.errors import CredentialError, ExtauthzError, Refused, Unavailable
+from extauthz.decision import Decision, Outcome, Reason, RuleRef, cannot, failed
+from extauthz.errors import ExtauthzError, Refused, Unavailable
 from extauthz.faults import refusal
 from extauthz.found import Found
 from extauthz.headers import IdentityHeaders
 from extauthz.policy import Answer, Asked, Missing, Policy, Rule, Waiting
 from extauthz.request import Request
-from extauthz.review import Attributes, MissingRight, NonResourceAttributes, Review
+from extauthz.review import Attributes, MissingRight, Review
 from extauthz.settings import ResponseSettings
 from extauthz.subject import Subject
 
@@ -97,18 +97,23 @@ class Gateway:
 
 
 Missed = dict[Hashable, Awaitable[object]]
+_Reviewed = Sequence[tuple[Asked, Review]]
+
+_SHADOWED = frozenset({Reason.FORBIDDEN, Reason.CONDITION_FALSE})
+"""What a rule in shadow lets pass where no other rule covers the request."""
 
 
 class _Flow:
     """The state of one decision. `answers` keeps what was awaited, so that no question is put twice."""
 
-    __slots__ = ("answers", "gateway", "missed", "policy", "request", "rule", "subject")
+    __slots__ = ("answers", "beside", "gateway", "missed", "policy", "request", "rule", "subject")
 
     def __init__(self, gateway: Gateway, request: Request) -> None:
         self.gateway = gateway
         self.policy = gateway.policy
         self.request = request
         self.rule: Rule | None = None
+        self.beside: Rule | None = None
         self.subject: Subject | None = None
         self.answers: dict[Hashable, object] = {}
         self.missed: Missed = {}
@@ -117,7 +122,10 @@ class _Flow:
         """Go as far as the answers in memory reach."""
         self.missed = {}
         try:
-            return self._run()
+            decided = self._run()
+            if isinstance(decided, Decision) and decided.in_shadow:
+                # Users choose parts of the message.
+                _logger.warning("shadow: %s would refuse: %r", decided.rule, decided.message)
         except Waiting:
             return self.missed
         except ExtauthzError as error:
@@ -125,6 +133,7 @@ class _Flow:
         except Exception:
             _logger.exception("a decision failed; the request is refused")
             return self._failed(Unavailable(Reason.INTERNAL_ERROR, "The request could not be checked."))
+        return decided
 
     async def finish(self, missed: Missed) -> Decision:
         """Await what is missing, then go on, until there is a decision or no time is left."""
@@ -163,9 +172,42 @@ class _Flow:
 
     def _run(self) -> Decision | Missed:
         rule = self._find_rule()
+        return self._behind(rule) if rule.shadow else self._decide_by(rule)
+
+    def _behind(self, rule: Rule) -> Decision | Missed:
+        """Decide as if a rule in shadow were not there, and tell what it would have refused.
+
+        Where no other rule covers the request it passes; what cannot be read, who is not
+        known and what is broken is refused all the same.
+        """
+        self.beside = rule
+        try:
+            would = self._decide_by(rule)
+        except Refused as error:
+            would = self._failed(error)
+        if not isinstance(would, Decision) or would.outcome not in (Outcome.ALLOW, Outcome.DENY):
+            return would
+        other = self.policy.enforced.find(self.request)
+        if isinstance(other, Missing):
+            if other.fault:
+                raise refusal(other.fault)
+            return self._in_shadow(would) if would.reason in _SHADOWED else would
+        self.rule = other
+        if fault := other.fault(self.request):
+            raise refusal(fault)
+        decided = self._decide_by(other)
+        if not isinstance(decided, Decision) or not decided.allowed or (would.allowed and not would.in_shadow):
+            return decided
+        self.rule, self.beside = rule, other
+        return self._in_shadow(would, decided.reviews)
+
+    def _in_shadow(self, would: Decision, further: tuple[Review, ...] = ()) -> Decision:
+        return self._allow(Reason.SHADOW, would.message, (*would.reviews, *further))
+
+    def _decide_by(self, rule: Rule) -> Decision | Missed:
         if rule.answer is Answer.PUBLIC:
             self.policy.asked(rule, self.request, None)
-            return self._allow(Reason.PUBLIC, "The rule lets everybody pass.")
+            return self._judge(rule, None, Reason.PUBLIC, "The rule lets everybody pass.")
         if rule.answer is Answer.DENY:
             return self._refuse(Outcome.DENY, 403, Reason.DENIED_BY_RULE, rule.message)
         if missed := self._authenticate():
@@ -174,7 +216,9 @@ class _Flow:
             return self._refuse(Outcome.UNAUTHENTICATED, 401, Reason.NO_CREDENTIAL, "Log in: no credential was sent.")
         if rule.answer is Answer.AUTHENTICATED:
             self.policy.asked(rule, self.request, self.subject)
-            return self._allow(Reason.AUTHENTICATED, "The rule lets everybody pass who is logged in.")
+            return self._judge(
+                rule, self.subject, Reason.AUTHENTICATED, "The rule lets everybody pass who is logged in."
+            )
         return self._review(rule, self.subject)
 
     def _find_rule(self) -> Rule:
@@ -184,7 +228,7 @@ class _Flow:
             fault = request.faults[0][0] if request.faults else found.fault
             if fault:
                 raise refusal(fault)
-            raise Refused(Reason.NO_RULE, _no_rule(request, found), status=403)
+            raise Refused(Reason.NO_RULE, found.sentence(request.method), status=403)
         self.rule = found
         if request.faults and (fault := found.fault(request)):
             raise refusal(fault)
@@ -210,29 +254,41 @@ class _Flow:
                 reviewed.append((asked, answer))
             else:
                 missed[asked.attributes] = cast("Awaitable[object]", answer)
-        return missed or self._judge(rule, subject, reviewed)
+        if missed:
+            return missed
+        if not reviewed:
+            return self._refuse(Outcome.DENY, 403, Reason.FORBIDDEN, "The rule asks for no right.")
+        return self._judge(rule, subject, Reason.ALLOWED, "Every right that the rule asks for is granted.", reviewed)
 
     def _ask(self, subject: Subject, asked: Asked) -> Review | object:
         if asked.verdict is not None:
             return Review(asked.attributes, asked.verdict, asked.why)
         return self.answers.get(asked.attributes) or self.gateway.authorizer.review(subject, asked.attributes)
 
-    def _judge(self, rule: Rule, subject: Subject, reviewed: list[tuple[Asked, Review]]) -> Decision:
+    def _judge(
+        self, rule: Rule, subject: Subject | None, reason: Reason, message: str, reviewed: _Reviewed = ()
+    ) -> Decision:
+        """Allow for a reason, unless a right is missing or the rule's condition is false."""
+        permitted = rule.permits(self.request, subject)
         reviews = tuple(review for _, review in reviewed)
         refused = next((asked for asked, review in reviewed if review.allowed is not True), None)
-        if refused is None and reviews:
-            return self._allow(Reason.ALLOWED, "Every right that the rule asks for is granted.", reviews)
+        if refused is None and permitted:
+            return self._allow(reason, message, reviews)
         missing = MissingRight.of(refused.attributes, hidden=refused.hidden) if refused else None
-        message = cannot(subject, missing) if missing else "The rule asks for no right."
-        if rule.shadow:
-            _logger.warning("shadow rule %s would refuse: %r", rule.ref, message)  # users choose parts of it
-            return self._allow(Reason.SHADOW, message, reviews)
-        return self._refuse(Outcome.DENY, 403, Reason.FORBIDDEN, message, reviews, missing)
+        reason, message = Reason.CONDITION_FALSE, "The condition of the rule is not fulfilled."
+        if missing and subject:
+            reason, message = Reason.FORBIDDEN, cannot(subject, missing)
+        decision = self._refuse(Outcome.DENY, 403, reason, message, reviews, missing)
+        return self._in_shadow(decision) if self.policy.shadow.covers(reviews) else decision
 
     def _allow(self, reason: str, message: str, reviews: tuple[Review, ...] = ()) -> Decision:
         headers, remove = self.gateway.identity_headers.of(self.subject)
-        if self.rule is not None and self.rule.withheld:
-            kept, gone = self.rule.withheld.of(self.request)
+        withheld = self.rule.withheld if self.rule else None
+        if self.beside and self.beside.withheld:
+            # What a rule in shadow takes off is taken off, whoever decides.
+            withheld = self.beside.withheld.joined(withheld)
+        if withheld:
+            kept, gone = withheld.of(self.request)
             headers = (*(pair for pair in headers if pair[0] not in gone), *kept)
             remove = tuple(dict.fromkeys((*remove, *gone)))
         return Decision(
@@ -259,36 +315,3 @@ class _Flow:
 
 def _unknown(kind: str, identifier: str) -> Found | None:
     raise Waiting
-
-
-def failed(error: ExtauthzError, *, rule: RuleRef | None = None, subject: Subject | None = None) -> Decision:
-    """Return the decision that an error becomes: the one table from errors to outcomes."""
-    if isinstance(error, Refused):
-        return Decision(Outcome.DENY, error.status, error.reason, error.message, rule, subject)
-    if isinstance(error, CredentialError):
-        return Decision(Outcome.UNAUTHENTICATED, 401, error.reason, error.message, rule, login=error.login)
-    if isinstance(error, Unavailable):
-        reason, message, after = error.reason, error.message, error.retry_after
-        return Decision(Outcome.ERROR, 503, reason, message, rule, subject, retry_after=after)
-    return Decision(Outcome.ERROR, 503, Reason.INTERNAL_ERROR, "The request could not be checked.", rule, subject)
-
-
-def cannot(subject: Subject, missing: MissingRight) -> str:
-    """Say which right is missing, in the words of kube-apiserver's own refusals, but for what is hidden."""
-    attributes = missing.attributes
-    if isinstance(attributes, NonResourceAttributes):
-        return f'User "{subject.user}" cannot {attributes.verb} path "{attributes.path}"'
-    resource = "/".join(filter(None, (attributes.resource, attributes.subresource)))
-    scope = f'in the namespace "{attributes.namespace}"' if attributes.namespace else "at the cluster scope"
-    if missing.hidden:
-        scope = "in the namespace of this object, or there is no such object"
-    return (
-        f'User "{subject.user}" cannot {attributes.verb} resource "{resource}" '
-        f'in API group "{attributes.group}" {scope}'
-    )
-
-
-def _no_rule(request: Request, missing: Missing) -> str:
-    if missing.methods:
-        return f"No rule of the policy lets {request.method} pass on this path."
-    return "No rule of the policy covers this path."

@@ -235,8 +235,7 @@ class Service:
 
         The admin listener is first, so that whatever takes long can be read there.
         """
-        for warning in self.gateway.policy.warnings:
-            _logger.warning("%s", warning)
+        _warn(self.gateway.policy)
         await self._admin.start()
         if self._audit_writer:
             self._audit_writer.start()
@@ -288,6 +287,12 @@ class Service:
 
     def _replace_policy(self, loaded: Policy) -> None:
         self.gateway.policy = loaded
+        _warn(loaded)
+
+
+def _warn(loaded: Policy) -> None:
+    for warning in loaded.warnings:
+        _logger.warning("%s", warning)
 
 
 async def _keep_running(name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:

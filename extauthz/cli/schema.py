@@ -14,12 +14,13 @@ class Kind(StrEnum):
 
     AUDIT = "audit"
     POLICY = "policy"
+    SHADOW = "shadow"
     SETTINGS = "settings"
     TEST = "test"
 
 
 def schema(kind: Annotated[Kind, typer.Argument(help="Which kind of file.")] = Kind.POLICY) -> None:
-    """Print the JSON Schema of a policy, settings or policy test file, or of a line of the audit log.
+    """Print the JSON Schema of a policy, shadow, settings or policy test file, or of a line of the audit log.
 
     Example: extauthz schema policy > policy.schema.json, and in the policy's first line:
     # yaml-language-server: $schema=policy.schema.json
@@ -32,13 +33,14 @@ def render(kind: Kind) -> str:
     from pydantic import TypeAdapter
 
     from extauthz.observe.audit.record import AuditRecord
-    from extauthz.policy.model import PolicyModel
+    from extauthz.policy.model import PolicyModel, ShadowModel
     from extauthz.policytest.model import PolicyTestModel
     from extauthz.settings import Settings
 
     models: dict[Kind, Any] = {
         Kind.AUDIT: AuditRecord,
         Kind.POLICY: PolicyModel,
+        Kind.SHADOW: ShadowModel,
         Kind.SETTINGS: Settings,
         Kind.TEST: PolicyTestModel,
     }

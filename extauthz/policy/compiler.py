@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import re2
 
@@ -33,6 +34,9 @@ from extauthz.policy.sources import Literal, LookedUp
 from extauthz.policy.syntax import Known
 from extauthz.policy.template import Mistake, Template
 from extauthz.policy.values import Values, mismatches
+
+if TYPE_CHECKING:
+    from extauthz.policy.condition import Condition
 
 _REQUIRED = ("verb", "resource", "path", "forbid")
 _ABSENT_WORDS = (REFUSE, ALL_NAMESPACES, AUTHENTICATED, SHARED)
@@ -102,9 +106,10 @@ class Compiler:
         checks = [self._check(check, path, (*place, "access", i)) for i, check in enumerate(model.access or ())]
         forbidden = [self._forbidden(text, model, path, (*place, "forbid", i)) for i, text in enumerate(model.forbid)]
         required = [self._requirement(one, path, (*place, "require", i)) for i, one in enumerate(model.require)]
-        self._tolerance(model, path, (*place, "tolerate"))
-        if model.enforce == "shadow" and model.access is None:
-            self._problem((*place, "enforce"), "enforce: shadow needs access; the rule asks for no right")
+        condition = self._condition(model, path, (*place, "when"))
+        self._tolerance(model, path, condition, (*place, "tolerate"))
+        if model.enforce == "shadow" and model.allow and not model.when:
+            self._problem((*place, "enforce"), "enforce: shadow needs access, deny or when; the rule refuses nobody")
         line, _ = self.part.position((*place, "name"))
         return Rule(
             ref=RuleRef(model.name, str(self.part.file), line),
@@ -120,6 +125,7 @@ class Compiler:
             shadow=model.enforce == "shadow",
             user_only=file.review_as == "user",
             withheld=_withheld(model, self.session_cookie),
+            condition=condition,
         )
 
     def _check(self, model: Check, path: Template, place: Location) -> Resource | NonResource | None:
@@ -218,9 +224,21 @@ class Compiler:
             return None
         return bound
 
-    def _tolerance(self, model: RuleModel, path: Template, place: Location) -> None:
+    def _condition(self, model: RuleModel, path: Template, place: Location) -> Condition | None:
+        if model.when is None:
+            return None
+        # Few policies have conditions; the others do without the library.
+        from extauthz.policy.condition import compile_condition
+
+        try:
+            return compile_condition(model.when, path, self.known, identified=model.allow != "public")
+        except Mistake as mistake:
+            self._problem(place, f"when: {mistake}", mistake.hint)
+            return None
+
+    def _tolerance(self, model: RuleModel, path: Template, condition: Condition | None, place: Location) -> None:
         tail = path.segments[-1].variable if path.tail is not None else None
-        texts = list(_texts(model))
+        texts = [*_texts(model), *((text for text, _ in condition.reads()) if condition else ())]
         for index, fault in enumerate(model.tolerate):
             if fault in PATH_TOLERABLE:
                 if tail is None:
@@ -235,6 +253,8 @@ class Compiler:
             self._problem(place, "a rule for every path cannot tolerate ambiguity", "give it a fixed prefix")
         if any(text.endswith(f"path:{tail}") for text in texts):
             self._problem(place, f"the rule reads path:{tail}, so it cannot tolerate ambiguity there")
+        if condition and "request.path" in condition.names:
+            self._problem(place, "the condition reads request.path, so the rule cannot tolerate ambiguity there")
 
 
 def _check_bound(bound: Bound, key: str) -> None:

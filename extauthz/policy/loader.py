@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from extauthz import document
-from extauthz.document import near
+from extauthz.document import Document, near
 from extauthz.errors import ConfigurationError, Problem
 from extauthz.policy import files
 from extauthz.policy.check import Asked
@@ -15,6 +15,7 @@ from extauthz.policy.compiler import Compiler
 from extauthz.policy.known import remember
 from extauthz.policy.routes import Missing, Routes
 from extauthz.policy.rule import Rule, nobody
+from extauthz.policy.shadow import Shadow, is_shadow
 from extauthz.policy.sources import LookUp, Reading
 from extauthz.policy.syntax import KeyReaders, Known
 from extauthz.policy.template import Mistake
@@ -35,14 +36,24 @@ class Policy:
 
     rules: tuple[Rule, ...]
     routes: Routes
+    enforced: Routes
+    """The routes without the rules that are in shadow; the same object where there are none."""
+    shadow: Shadow = field(default_factory=Shadow)
     placements: frozenset[str] = frozenset()
     """The placements that the files name; rules of all of them are checked, those of one decide."""
     warnings: tuple[Problem, ...] = ()
     _known: dict[tuple[Rule, str], tuple[Asked, ...]] = field(default_factory=dict, repr=False)
 
     def find(self, request: Request) -> Rule | Missing:
-        """Return the rule that decides a request."""
-        return self.routes.find(request)
+        """Return the rule that a request is about, in shadow or not.
+
+        A rule in shadow takes no other request with it: where it only makes the policy more
+        specific, what is enforced is asked.
+        """
+        found = self.routes.find(request)
+        if self.routes is self.enforced or isinstance(found, Rule) or found.fault:
+            return found
+        return self.enforced.find(request)
 
     def asked(
         self, rule: Rule, request: Request, subject: Subject | None, lookup: LookUp = nobody
@@ -83,6 +94,7 @@ def load(
     problems: list[Problem] = []
     places: dict[Rule, tuple[Path, int, int]] = {}
     placements: frozenset[str] = frozenset()
+    shadow = Shadow()
     for file in files.find(paths):
         try:
             parts = document.read(file)
@@ -90,6 +102,9 @@ def load(
             problems += error.problems
             continue
         for part in parts:
+            if is_shadow(part):
+                shadow = _joined(shadow, part, problems)
+                continue
             compiler = Compiler(part, known, placement, tuple(hosts), session_cookie)
             places |= compiler.rules()
             problems += compiler.problems
@@ -105,7 +120,8 @@ def load(
     if problems:
         raise ConfigurationError(*problems)
     empty = Problem("the policy has no rule, so every request is refused", next(iter(paths), None))
-    return Policy(tuple(places), routes, placements, () if places else (empty,))
+    warnings = (*(() if places else (empty,)), *shadow.warnings)
+    return Policy(tuple(places), routes, _enforced(places, routes), shadow, placements, warnings)
 
 
 def load_everywhere(paths: Sequence[Path], keys: KeyReaders, lookups: Collection[str] = ()) -> dict[str, Policy]:
@@ -114,6 +130,25 @@ def load_everywhere(paths: Sequence[Path], keys: KeyReaders, lookups: Collection
     named = (part.get("placements") for part in parts if isinstance(part, dict))
     placements = {name for placements in named if isinstance(placements, dict) for name in placements}
     return {name: load(paths, keys, lookups, placement=name) for name in sorted(placements) or [GATEWAY]}
+
+
+def _joined(shadow: Shadow, part: Document, problems: list[Problem]) -> Shadow:
+    try:
+        return shadow.joined(part)
+    except ConfigurationError as error:
+        problems += error.problems
+        return shadow
+
+
+def _enforced(rules: Iterable[Rule], routes: Routes) -> Routes:
+    """Return the routes without the rules in shadow."""
+    if not any(rule.shadow for rule in rules):
+        return routes
+    enforced = Routes()
+    for rule in rules:
+        if not rule.shadow:
+            enforced.add(rule)
+    return enforced
 
 
 def _join(places: Places, routes: Routes) -> Iterator[Problem]:

@@ -150,6 +150,11 @@ class RuleModel(Model):
     """Sources that the request must leave out or empty."""
     require: list[RequirementModel] = []
     """Values that the request must have, beside those that the rights are read from."""
+    when: Annotated[str, Field(min_length=1, max_length=1024, examples=['"ml-ops" in identity.groups'])] | None = None
+    """A condition in CEL that must be true as well, else the request is refused. It reads `request.method`,
+    `request.path`, `request.host`, `request.headers["name"]`, `request.query["name"]`, `path.VARIABLE`, `host.LABEL`,
+    `identity.user`, `identity.groups`, `identity.uid`, `identity.authenticator` and `claims.NAME`. What cannot be
+    evaluated is refused; it never makes another rule decide."""
     tolerate: list[Tolerable] = []
     """Ambiguities to let pass in the query and in the part of the path that `{name...}` matches."""
     remove_headers: list[HeaderName] = []
@@ -159,12 +164,16 @@ class RuleModel(Model):
 
     Where any is named, those of `identity.session.cookie` in the settings are kept back, too."""
     enforce: Literal["enforce", "shadow"] = "enforce"
-    """`shadow` allows what this rule would refuse for lack of rights, and logs it. Identity is still required."""
+    """`shadow` refuses nothing for lack of rights or by `when` or `deny`, and logs what it would have refused: the
+    request is decided as if the rule were not there, by the rule that it stands beside or above, or passes where there
+    is none. Identity is still required."""
 
     @model_validator(mode="after")
     def _one_answer(self) -> RuleModel:
         if sum(answer is not None for answer in (self.allow, self.access, self.deny)) != 1:
             raise ValueError(f"rule {self.name!r} needs exactly one of allow, access and deny")
+        if self.deny and self.when:
+            raise ValueError(f"rule {self.name!r} refuses always; when has no place beside deny")
         if self.access and not self._always_asks(self.access):
             raise ValueError(f"rule {self.name!r} needs a right that is asked for always, without ifPresent")
         return self
@@ -192,3 +201,22 @@ class PolicyModel(Model):
     settings' `policy.values` may say otherwise."""
     rules: list[RuleModel]
     """The rules, in any order: the most specific one decides."""
+
+
+class ShadowModel(Model):
+    """What of the whole policy is in shadow: it refuses nothing for lack of rights, and logs what it would have."""
+
+    api_version: Literal["extauthz.dev/v1"]
+    """The version of the policy language."""
+    kind: Literal["Shadow"]
+    """What the file holds."""
+    everything: bool = False
+    """Every rule is in shadow: only for the time in which a platform is moved to extauthz."""
+    namespaces: list[Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]] = []
+    """Namespaces in which nothing is refused for lack of rights."""
+
+    @model_validator(mode="after")
+    def _something(self) -> ShadowModel:
+        if self.everything == bool(self.namespaces):
+            raise ValueError("a Shadow needs exactly one of everything: true and namespaces")
+        return self

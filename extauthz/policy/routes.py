@@ -36,6 +36,12 @@ class Missing:
     methods: tuple[str, ...] = ()
     fault: Fault | None = None
 
+    def sentence(self, method: str) -> str:
+        """Say for the caller what is missing."""
+        if self.methods:
+            return f"No rule of the policy lets {method} pass on this path."
+        return "No rule of the policy covers this path."
+
 
 @dataclass(slots=True)
 class Leaf:
@@ -46,13 +52,19 @@ class Leaf:
     tail: int | None = None
 
     def add(self, rule: Rule) -> None:
-        """Add a rule. Raises Mistake where another rule decides the same requests."""
+        """Add a rule. Raises Mistake where another rule decides the same requests.
+
+        A rule in shadow may stand beside the one that it is to replace, and is found first.
+        """
         self.by_host = self.by_host or bool(rule.hosts)
         for method in rule.methods or (ANY,):
             hosts = self.rules.setdefault(method, {})
             for host in rule.hosts or (ANY,):
-                if hosts.setdefault(host, rule) is not rule:
-                    raise Mistake(f"rule {rule.ref.name!r} decides the same requests as {hosts[host].ref}", _NARROW)
+                other = hosts.setdefault(host, rule)
+                if other is not rule and other.shadow == rule.shadow:
+                    raise Mistake(f"rule {rule.ref.name!r} decides the same requests as {other.ref}", _NARROW)
+                if rule.shadow:
+                    hosts[host] = rule
 
     def find(self, method: str, host: str) -> Rule | None:
         """Return the rule for a method and a host; the method counts first."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from extauthz.decision import RuleRef
 from extauthz.errors import ExtauthzError, Refused, Unavailable
@@ -17,6 +17,9 @@ from extauthz.policy.sources import Literal, LookUp, Reading, Waiting
 from extauthz.policy.template import Template
 from extauthz.request import Request
 from extauthz.subject import Subject
+
+if TYPE_CHECKING:
+    from extauthz.policy.condition import Condition
 
 PATH_TOLERABLE = TOLERABLE - {Fault.QUERY_DUPLICATE, Fault.QUERY_SPELLING, Fault.QUERY_SEMICOLON, Fault.FORM_BODY}
 """The faults that stand in a segment of the path."""
@@ -69,6 +72,10 @@ class Withheld:
     headers: tuple[str, ...] = ()
     cookies: tuple[str, ...] = ()
 
+    def joined(self, other: Withheld | None) -> Withheld:
+        """Return what either keeps from the upstream."""
+        return Withheld(self.headers + other.headers, self.cookies + other.cookies) if other else self
+
     def of(self, request: Request) -> tuple[Headers, tuple[str, ...]]:
         """Return the headers to set and those to remove."""
         crumbs = request.headers.get("cookie", "").split(";") if self.cookies else []
@@ -105,6 +112,8 @@ class Rule:
     shadow: bool = False
     user_only: bool = False
     withheld: Withheld | None = None
+    condition: Condition | None = None
+    """What must be true as well; None costs nothing, not even the library that evaluates it."""
 
     @property
     def tolerates_paths(self) -> bool:
@@ -146,34 +155,44 @@ class Rule:
             raise waiting
         return tuple(asked)
 
+    def permits(self, request: Request, subject: Subject | None) -> bool:
+        """Whether the rule's condition is true, if it has one. Raises Refused where it cannot be evaluated."""
+        return self.condition is None or self.condition.holds(Reading(request, subject, nobody))
+
     def values(self, request: Request, subject: Subject | None, lookup: LookUp = nobody) -> list[dict[str, str | None]]:
         """Return what each source reads, literals apart, for `extauthz check`; a refused one reads as absent."""
         reading = Reading(request, subject, lookup)
-        return [
-            {"attribute": attribute, "source": bound.text, "value": _explained(bound, reading)}
+        found = [
+            {"attribute": attribute, "source": bound.text, "value": _explained(bound.value, reading)}
             for check in self.checks
             for attribute, bound in check.bounds()
             if not isinstance(bound.source, Literal)
+        ]
+        conditional = self.condition.reads() if self.condition else ()
+        return found + [
+            {"attribute": "when", "source": text, "value": _explained(read, reading)} for text, read in conditional
         ]
 
     def beside_target(self, request: Request, subject: Subject | None, lookup: LookUp) -> dict[str, str | None]:
         """Return what the sources read that method, host and target do not tell; what cannot be read is left out."""
         reading = Reading(request, subject, lookup)
         found: dict[str, str | None] = {}
-        for bound in self._bounds():
-            if not bound.text.startswith(_TOLD_BY_TARGET) and not isinstance(bound.source, Literal):
+        for text, read in self._reads():
+            if not text.startswith(_TOLD_BY_TARGET):
                 with contextlib.suppress(ExtauthzError, Waiting):
-                    found[bound.text.removesuffix("?")] = bound.value(reading)
+                    found[text.removesuffix("?")] = read(reading)
         return found
 
-    def _bounds(self) -> Iterator[Bound]:
-        yield from self.forbidden
-        yield from (requirement.bound for requirement in self.required)
-        yield from (bound for check in self.checks for _, bound in check.bounds())
+    def _reads(self) -> Iterator[tuple[str, Callable[[Reading], str | None]]]:
+        """Every source of the rule, and what reads it."""
+        bounds = [*self.forbidden, *(requirement.bound for requirement in self.required)]
+        bounds += (bound for check in self.checks for _, bound in check.bounds())
+        yield from ((bound.text, bound.value) for bound in bounds if not isinstance(bound.source, Literal))
+        yield from self.condition.reads() if self.condition else ()
 
 
-def _explained(bound: Bound, reading: Reading) -> str | None:
+def _explained(read: Callable[[Reading], str | None], reading: Reading) -> str | None:
     try:
-        return bound.value(reading)
+        return read(reading)
     except (ExtauthzError, Waiting):
         return None

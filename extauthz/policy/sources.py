@@ -57,6 +57,17 @@ class Reading:
         self.beyond_target = False
 
     @property
+    def method(self) -> str:
+        """The request's method."""
+        self.beyond_target = True
+        return self._request.method
+
+    @property
+    def path(self) -> str:
+        """The raw path."""
+        return self._request.path
+
+    @property
     def segments(self) -> tuple[str, ...]:
         """The raw segments of the path."""
         return self._request.segments
@@ -81,6 +92,12 @@ class Reading:
         """The host as the client sent it."""
         self.beyond_target = True
         return self._request.host
+
+    @property
+    def subject(self) -> Subject | None:
+        """Who asks, where that has been asked for."""
+        self.beyond_target = True
+        return self._subject
 
     @property
     def claims(self) -> Mapping[str, Any]:

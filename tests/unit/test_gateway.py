@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from extauthz.decision import Decision, Outcome, Reason
+from extauthz.decision import Decision, Outcome, Reason, cannot, failed
 from extauthz.errors import CredentialError, ExtauthzError, Refused, Unavailable
 from extauthz.faults import Fault
-from extauthz.gateway import cannot, failed
 from extauthz.headers import MAX_GROUPS_HEADER_BYTES
 from extauthz.request import Request
 from extauthz.review import Attributes, MissingRight, NonResourceAttributes, ResourceAttributes, Review
@@ -208,12 +207,11 @@ def test_a_shadow_rule_allows_and_logs_what_it_would_refuse(tmp_path: Path, capl
 
 
 def test_a_user_name_forges_no_log_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Line separators and marks that turn the direction of writing are told as escapes."""
+    """Who has line separators or marks that turn the direction of writing in his name is refused before any is told."""
     rule = "- {name: tried, match: {path: /tried}, enforce: shadow, access: [{verb: get, resource: pods}]}\n"
     built = gateway("eve\u2028ERROR forged\u202e\n", policy=policy_of(tmp_path, rule))
     assert not decided(built.decide(request("GET", "/tried"))).allowed
-    (message,) = caplog.messages
-    assert message.isprintable()
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("later", [False, True])

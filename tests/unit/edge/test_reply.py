@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extauthz.decision import Decision, Outcome, Reason
+from extauthz.decision import Decision, Outcome, Reason, cannot
 from extauthz.edge import reply
-from extauthz.gateway import cannot
 from extauthz.page_settings import RefusalPage, RefusalTexts
 from extauthz.review import MissingRight, NonResourceAttributes, ResourceAttributes
 from extauthz.subject import Subject

@@ -14,11 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from extauthz import __version__, policy, settings
 from extauthz.access.authority import Cluster
-from extauthz.decision import Decision, Outcome, Reason
+from extauthz.decision import Decision, Outcome, Reason, failed
 from extauthz.edge.grpc import GrpcEdge
 from extauthz.edge.http import HttpEdge
 from extauthz.errors import Unavailable
-from extauthz.gateway import failed
 from extauthz.observe import meter as meter_module
 from extauthz.observe.meter import BOUNDS, Histogram, Meter, MeteredGateway
 from extauthz.observe.metrics import Metrics

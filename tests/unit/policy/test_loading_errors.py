@@ -96,9 +96,9 @@ OPEN = RULE + "- name: one\n  match: {path: '/x/{namespace}/{name}'}\n  access:\
             "give it a fixed prefix",
         ),
         (
-            "- name: one\n  match: {path: '/x'}\n  deny: no\n  enforce: shadow",
+            "- name: one\n  match: {path: '/x'}\n  allow: authenticated\n  enforce: shadow",
             (7, 3),
-            "enforce: shadow needs access; the rule asks for no right",
+            "enforce: shadow needs access, deny or when; the rule refuses nobody",
             "",
         ),
         (
