@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from extauthz.decision import Decision, Outcome, Reason
+from extauthz.decision import Decision, Outcome, Reason, failed
 from extauthz.errors import Refused
-from extauthz.gateway import failed
 from extauthz.observe.audit import form
 from extauthz.observe.audit.mask import MASK, Mask
 from extauthz.request import Request, read
