@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from extauthz.decision import Decision
+from extauthz.decision import Decision, failed
 from extauthz.edge.body import PARTIAL, shown
 from extauthz.errors import Refused
-from extauthz.gateway import Gateway, failed
+from extauthz.gateway import Gateway
 from extauthz.policy import Missing
 from extauthz.request import Request, read
 from extauthz.subject import Subject
