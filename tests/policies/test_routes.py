@@ -104,9 +104,9 @@ def test_every_route_is_decided_as_the_reference_says(row: Row) -> None:
 
 
 def test_every_refusal_is_by_a_rule() -> None:
-    """But for what belongs to no known surface, and other methods of a path that users may call."""
+    """But for what belongs to no known surface."""
     found = [probe for row in INSIDE for probe in probes(row, TENANT) if kind_at(probe) == "refused"]
-    by_default = {probe.row.key for probe in found if probe.placement != "ml-pipeline-ui" and not decide(probe).rule}
+    by_default = {probe.row.key for probe in found if not decide(probe).rule}
     assert by_default == {"user-published ANY (any prefix or host an edit user can create)"}
 
 
