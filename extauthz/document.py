@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,18 +48,29 @@ class Model(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One YAML document as plain data, with the line and column of every key and item."""
+    """One YAML document as plain data, with the line and column of every key and item.
+
+    `variables` are the places whose values come from environment variables instead.
+    """
 
     file: Path
     data: Any
     positions: dict[Location, tuple[int, int]]
+    variables: Mapping[Location, str] = field(default_factory=dict)
 
     def position(self, location: Location) -> tuple[int, int]:
         """Return line and column of a place, or of the nearest known place above it."""
         return self.positions.get(self._known(location), (1, 1))
 
+    def variable(self, location: Location) -> str:
+        """Return the environment variable that a place has its value from; empty where there is none."""
+        lengths = range(len(location), 0, -1)
+        return next((self.variables[at] for n in lengths if (at := location[:n]) in self.variables), "")
+
     def problem(self, location: Location, message: str, hint: str = "") -> Problem:
         """Describe what is wrong at a place in this document."""
+        if variable := self.variable(location):
+            return Problem(f"environment variable {variable}: {message}", hint=hint)
         line, column = self.position(location)
         return Problem(message, self.file, line, column, hint)
 
@@ -81,11 +92,16 @@ class Document:
             if not (in_branch and any(other[: len(place)] == place != other for other in places)):
                 yield self.problem(place, *_explain(item, _label(place), model))
 
+    def _is_set(self, location: Location) -> bool:
+        """Whether a place, one above it or one below it comes from an environment variable."""
+        below = any(place[: len(location)] == location for place in self.variables)
+        return below or bool(self.variable(location))
+
     def _known(self, location: Location) -> Location:
         """The location without what pydantic adds to it, such as the branches of unions."""
         known: Location = ()
         for part in location:
-            if (*known, part) in self.positions:
+            if (*known, part) in self.positions or self._is_set((*known, part)):
                 known = (*known, part)
         return known
 

@@ -7,13 +7,15 @@ count from the settings file's folder.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
 from extauthz import document
-from extauthz.document import Model
+from extauthz.document import Document, Model
+from extauthz.environment import override
 from extauthz.errors import ConfigurationError, Problem
 from extauthz.identity_settings import FilePath, HeaderName, Identity, NonEmpty
 from extauthz.observe_settings import AuditSettings
@@ -295,11 +297,20 @@ class Settings(Model):
         return self._folder / path
 
 
-def load(file: Path) -> Settings:
-    """Read a settings file. Raises ConfigurationError with every problem found."""
+def read(file: Path, environment: Mapping[str, str] | None = None) -> tuple[Settings, Document]:
+    """Read a settings file and what the environment lays over it; return with it where each value stands.
+
+    Raises ConfigurationError with every problem found.
+    """
     documents = document.read(file)
     if len(documents) != 1:
         raise ConfigurationError(Problem(f"expected one YAML document, found {len(documents)}", file))
-    settings = documents[0].validate(Settings)
+    found = override(documents[0], Settings, environment or {})
+    settings = found.validate(Settings)
     settings._folder = file.resolve().parent
-    return settings
+    return settings, found
+
+
+def load(file: Path, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read a settings file and what the environment lays over it. Raises ConfigurationError."""
+    return read(file, environment)[0]

@@ -46,6 +46,7 @@ def check(
     configuration error.
     """
     import asyncio
+    import os
 
     from extauthz import settings
     from extauthz.cli import ask, explain
@@ -62,7 +63,7 @@ def check(
         raise typer.BadParameter("--header, --body and --token go with METHOD and URL")
     if batch is not None and user is not None:
         raise typer.BadParameter("a batch names the user of each line itself")
-    session = explain.Session(settings.load(config))
+    session = explain.Session(settings.load(config, os.environ))
     if batch is not None:
         raise typer.Exit(asyncio.run(explain.run_batch(session, batch)))
     if request is not None:

@@ -15,6 +15,9 @@ def serve(
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option(help="The least severe messages to log.")
     ] = "info",
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the effective settings and where each comes from, and end.")
+    ] = False,
 ) -> None:
     """Answer Envoy's checks until told to stop.
 
@@ -24,15 +27,23 @@ def serve(
 
     Policy files are reloaded when they change; a broken one is reported in the log and in
     /readyz of the admin listener, and the last good one keeps serving.
+
+    Environment variables stand above the file: EXTAUTHZ_LISTENERS_GRPC_ADDRESS is listeners.grpc.address.
     """
     import logging
+    import os
 
     import uvloop
 
     from extauthz import settings
+    from extauthz.cli import effective
 
+    loaded, document = settings.read(config, os.environ)
+    if print_config:
+        typer.echo(effective.render(loaded, document), nl=False)
+        return
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    uvloop.run(_serve(settings.load(config), log_level))
+    uvloop.run(_serve(loaded, log_level))
 
 
 async def _serve(settings: Settings, log_level: str) -> None:
