@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from extauthz.found import Found
+from extauthz.lookup.artifact import namespace_of_key
 from extauthz.request import Body, Request, read
 from extauthz.review import ResourceAttributes
 from tests.policies.reference import Right, Row
@@ -24,7 +25,8 @@ class Objects:
 
     def namespace(self, kind: str, id: str, user: str) -> Found | Awaitable[Found | None] | None:  # noqa: A002
         if kind == "artifact_key":
-            return Found(id.split("/")[1])
+            owner = namespace_of_key(id)
+            return Found(owner) if owner else None
         if kind == "unscoped_list":
             return Found("") if id == "pipelines" else None
         told, _, namespace = id.partition(".")

@@ -105,6 +105,34 @@ def test_06_a_client_chooses_no_run_id_and_always_names_an_experiment() -> None:
     assert not passes(ADMIN, "POST", f"{KFP}/runs?experiment_id=experiment.team-a", {"display_name": "r"})
 
 
+@pytest.mark.parametrize("collection", ["runs", "recurringruns"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"PipelineInfo": {"Name": "pipelines/pipeline.team-b"}},
+        {"PipelineInfo": {"Name": "runs/run.team-b"}},
+        {"pipelineInfo": {"name": "p"}, "PipelineInfo": {"Name": "recurringruns/job.team-b"}},
+        {"pipelineInfo": {"name": "p", "Name": "runs/r"}},
+        {"pipelineInfo": {"name": "namespaces/team-b/pipelines/p"}},
+        {"pipelineInfo": {"name": {}}},
+        {"pipelineInfo": "p"},
+    ],
+)
+def test_06_a_pipeline_s_own_text_names_no_object(collection: str, spec: Any) -> None:
+    """The ids of a run are where they were checked; a name inside the specification is a name and nothing else."""
+    assert passes(ALICE, "POST", f"{KFP}/{collection}", run(pipeline_spec={"pipelineInfo": {"name": "doubling"}}))
+    assert passes(ALICE, "POST", f"{KFP}/{collection}", run(pipeline_spec={"pipeline_spec": {}, "platform_spec": {}}))
+    assert not passes(ADMIN, "POST", f"{KFP}/{collection}", run(pipeline_spec=spec))
+    assert not passes(ADMIN, "POST", f"{KFP}/{collection}", run(pipelineSpec=spec))
+
+
+@pytest.mark.parametrize("collection", ["runs", "recurringruns"])
+def test_03_a_version_is_named_in_one_place(collection: str) -> None:
+    """Not by the older field beside the reference, which no right is asked for."""
+    for field in ("pipeline_version_id", "pipelineVersionId"):
+        assert not passes(ADMIN, "POST", f"{KFP}/{collection}", run(**{field: "pipeline_version.team-a"}))
+
+
 def test_08_a_pipeline_by_name_needs_a_namespace() -> None:
     """For everybody, and `-` is none; nor is a pipeline named like a route."""
     by_name = f"{KFP}/pipelines/names/p"
@@ -159,6 +187,15 @@ def test_12_who_starts_a_pod_needs_the_right_to() -> None:
 ARTIFACT = "/pipeline/artifacts/get?source=minio&bucket=mlpipeline&key="
 
 
+@pytest.mark.parametrize(
+    "key",
+    ["private-artifacts/team-a/../team-b/x", "private-artifacts/team-a//x", "private-artifacts/team-a/%252e%252e/x"],
+)
+def test_13_a_key_is_read_in_one_way(key: str) -> None:
+    """A key that a store could take for another one belongs to nobody."""
+    assert not passes(ALICE, "GET", f"{ARTIFACT}{key}&namespace=team-a")
+
+
 def test_13_an_artifact_belongs_to_its_key_s_owner() -> None:
     """Whatever namespace the client states; keys that tell no owner belong to nobody."""
     own, foreign = "private-artifacts/team-a/r/x", "private-artifacts/team-b/r/x"
@@ -200,6 +237,15 @@ def test_18_pods_events_and_logs_take_the_right_to_them() -> None:
         for name in ("..%2Fx", "p%2574", "P", "", "a%2Fb"):
             assert not passes(ADMIN, "GET", asked.format(name, "team-a"))
         assert not passes(ADMIN, "GET", asked.format("p", "team%252Da"))
+
+
+def test_18_a_log_s_day_is_a_day() -> None:
+    """It is a part of the archive's key, where the pod is gone."""
+    log = "/pipeline/k8s/pod/logs?podname=p&podnamespace=team-a"
+    assert passes(ERIN, "GET", f"{log}&runid=r&createdat=2026-01-02")
+    for day in ("2026-1-2", "..%2F..%2Fteam-b", "2026-01-02%2F..", "2026-01-02%252F..", "%24%26-01-02"):
+        assert not passes(ADMIN, "GET", f"{log}&createdat={day}")
+    assert not passes(ADMIN, "GET", f"{log}&createdat[]=x")
 
 
 @pytest.mark.parametrize("namespace", ["evil.example", "team-a.svc", "team-a:80", "Team-A", "a/b", "a%2Fb"])
