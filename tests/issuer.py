@@ -46,7 +46,7 @@ class SigningKey:
         """Return the public key as a JWK; a change to ABSENT takes a member away."""
         method = jwt.PyJWS().get_algorithm_by_name(self.algorithm)
         public = method.to_jwk(self.private.public_key(), as_dict=True)
-        return _changed({**public, "kid": self.id, "use": "sig", "alg": self.algorithm}, changes)
+        return changed({**public, "kid": self.id, "use": "sig", "alg": self.algorithm}, changes)
 
 
 @functools.cache
@@ -100,11 +100,11 @@ class Issuer:
     def claims(self, **changes: Any) -> dict[str, Any]:
         """Return the claims of a good token for alice, with changes; ABSENT takes a claim away."""
         good = {"iss": self.name, "aud": self.audience, "sub": "alice", "iat": NOW - 60, "exp": NOW + 3600}
-        return _changed(good, changes)
+        return changed(good, changes)
 
     def header(self, **changes: Any) -> dict[str, Any]:
         """Return the header of a good token, with changes."""
-        return _changed({"alg": self.keys[0].algorithm, "kid": self.keys[0].id, "typ": "JWT"}, changes)
+        return changed({"alg": self.keys[0].algorithm, "kid": self.keys[0].id, "typ": "JWT"}, changes)
 
     def token(self, header: Mapping[str, Any] | None = None, **claims: Any) -> str:
         """Return a token signed with the first key; `header` and `claims` are changes to a good one."""
@@ -188,10 +188,11 @@ class KeyServer:
 
     async def _discovery(self, _: web.Request) -> web.Response:
         document = {"issuer": self.url, "jwks_uri": f"{self.url}/jwks"}
-        return web.json_response(_changed(document, self.discovery))
+        return web.json_response(changed(document, self.discovery))
 
 
-def _changed(good: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def changed(good: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return members with changes; a change to ABSENT takes a member away."""
     return {name: value for name, value in {**good, **changes}.items() if value is not ABSENT}
 
 

@@ -65,9 +65,14 @@ def _without_scheme(value: str) -> str:
 
 def _take_apart(text: str) -> UnverifiedToken:
     parts = _COMPACT.fullmatch(text)
-    if not parts:
+    if not parts or not _evenly_padded(text):
         raise CredentialError(CredentialFault.TOKEN_MALFORMED, "the credential is not a signed JSON Web Token")
     return UnverifiedToken(text, _decode(parts[1], "header"), _decode(parts[3], "payload"))
+
+
+def _evenly_padded(text: str) -> bool:
+    """Tell whether all segments are padded, or none, so that no padding can be added or taken off unnoticed."""
+    return "=" not in text or all(len(part) % 4 == 0 for part in text.split("."))
 
 
 def _decode(segment: str, part: str) -> dict[str, Any]:

@@ -18,45 +18,10 @@ from extauthz.identity import TokenAuthenticator
 from extauthz.identity.web import _Sockets
 from extauthz.identity_settings import Identity
 from tests.apiserver import pki
-from tests.issuer import Clock, Issuer, Pauses, SigningKey, asking, bearer, compact, ec_key, segment
+from tests.issuer import Clock, Issuer, Pauses, asking, bearer, ec_key
+from tests.loadbalancer import LOAD_BALANCER, LoadBalancer
 from tests.pem import pem
-
-LOAD_BALANCER = "arn:aws:elasticloadbalancing:eu-west-1:1:loadbalancer/app/kubeflow/1"
-
-
-class Site:
-    """A web server whose pages a test writes; it keeps the requests."""
-
-    def __init__(self) -> None:
-        self.pages: dict[str, web.Response | bytes] = {}
-        self.requests: list[web.BaseRequest] = []
-        self.url = ""
-
-    async def __aenter__(self) -> Site:
-        self._runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
-
-    @property
-    def paths(self) -> list[str]:
-        """What was asked for."""
-        return [request.path for request in self.requests]
-
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        self.requests.append(request)
-        page = self.pages.get(request.path)
-        if page is None:
-            return web.Response(status=404)
-        return (
-            web.Response(body=page)
-            if isinstance(page, bytes)
-            else web.Response(status=page.status, headers=page.headers, body=page.body)
-        )
+from tests.site import Site
 
 
 class World:
@@ -255,32 +220,6 @@ async def test_a_proxy_is_used_where_named(site: Site, tmp_path: Path, monkeypat
         async with started(tmp_path, Issuer(), keys) as world:
             assert await world.outcome() == "alice"
     assert [request.headers["host"] for request in site.requests] == [site.url.removeprefix("http://"), "idp.invalid"]
-
-
-class LoadBalancer:
-    """An AWS load balancer: padded tokens, and keys published one by one."""
-
-    def __init__(self, site: Site, key: SigningKey) -> None:
-        self.site = site
-        self.key = key
-        self.publish(key)
-
-    def publish(self, key: SigningKey) -> None:
-        self.site.pages[f"/{key.id}"] = pem(key)
-
-    def token(self, key: SigningKey | None = None, *, padded: bool = True, **header: Any) -> str:
-        key = key or self.key
-        named = {"typ": "JWT", "kid": key.id, "alg": "ES256", "signer": LOAD_BALANCER, "client": "kubeflow", **header}
-        claims = Issuer().claims(email="alice")
-        del claims["aud"]
-        if not padded:
-            return compact(named, claims, key)
-        signed = ".".join(f"{part}{'=' * (-len(part) % 4)}" for part in (segment(named), segment(claims)))
-        signature = segment(key.sign(signed.encode()))
-        return f"{signed}.{signature}{'=' * (-len(signature) % 4)}"
-
-    def headers(self, *args: Any, **header: Any) -> dict[str, str]:
-        return {"x-amzn-oidc-data": self.token(*args, **header)}
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from extauthz.errors import CredentialError
 from extauthz.identity import CredentialFault
-from tests.issuer import ABSENT, NOW, Issuer, asking, bearer, compact, ec_key, rsa_key, segment
+from tests.issuer import ABSENT, NOW, Issuer, SigningKey, asking, bearer, compact, ec_key, rsa_key, segment
 from tests.unit.identity.conftest import Desk
 
 ISSUER = Issuer(keys=[rsa_key("key-1"), ec_key("key-2")])
@@ -135,6 +135,18 @@ def test_bits_flipped(refuse: Refuse, bits: list[int]) -> None:
     changed = ".".join(segment(bytes(part)) for part in parts)
     if changed != TOKEN:
         refuse(f"Bearer {changed}")
+
+
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+
+@pytest.mark.parametrize("key", ISSUER.keys)
+def test_bits_that_nobody_reads(refuse: Refuse, key: SigningKey) -> None:
+    """A signature has one spelling: the unused bits of its last character are zero."""
+    token = compact(ISSUER.header(alg=key.algorithm, kid=key.id), ISSUER.claims(), key)
+    for last in ALPHABET:
+        if last != token[-1]:
+            refuse(f"Bearer {token[:-1]}{last}")
 
 
 @many
