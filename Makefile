@@ -4,6 +4,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
+# The session provider that browsers log in through, in tests.
+OAUTH2_PROXY_VERSION := v7.15.6
+OAUTH2_PROXY := .tools/oauth2-proxy-$(OAUTH2_PROXY_VERSION)/oauth2-proxy
+
 .PHONY: help run test fuzz soak clients lint format lock audit sbom bench clean schemas image-check
 
 help: ## Show this help
@@ -21,7 +25,7 @@ test: $(VENV)/.test ## Run the whole suite on a real Envoy, with coverage
 soak: $(VENV)/.test ## Run the tests that take minutes: outages in their full length
 	$(BIN)/python -m pytest -m soak -s $(ARGS)
 
-clients: $(VENV)-kfp/.ready $(VENV)-jupyter/.ready ## Install the real clients that some tests drive (else those are skipped)
+clients: $(VENV)-kfp/.ready $(VENV)-jupyter/.ready $(OAUTH2_PROXY) ## Install the real clients that some tests drive (else those are skipped)
 
 lint: $(VENV)/.test $(VENV)-image/.ready ## Check style, types, the direction of imports and the Dockerfile
 	$(BIN)/ruff format --check .
@@ -51,7 +55,7 @@ sbom: $(VENV)-audit/.ready ## Write build/sbom.json: what is shipped, in Cyclone
 		--output-reproducible --of JSON --output-file build/sbom.json
 
 clean: ## Remove everything that was built
-	rm -rf $(VENV) $(VENV)-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* build dist
+	rm -rf $(VENV) $(VENV)-* .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* build dist
 
 $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
@@ -66,6 +70,12 @@ $(VENV)/.test: $(VENV)/.python pyproject.toml requirements/test.txt
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements/test.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@ $(VENV)/.demo
+
+# A stripped build of a pinned version; Go checks its modules against the public checksums.
+$(OAUTH2_PROXY):
+	@if command -v go >/dev/null; then \
+		GOBIN=$(CURDIR)/$(@D) go install -ldflags=-s github.com/oauth2-proxy/oauth2-proxy/v7@$(OAUTH2_PROXY_VERSION); \
+	else echo "Go is missing: tests with a real oauth2-proxy are skipped"; fi
 
 # Real clients pin what we cannot: each has an environment of its own.
 $(VENV)-%/.ready: tests/clients/%.txt

@@ -92,11 +92,12 @@ def bootstrap(config: EnvoyConfig) -> Bootstrap:
         admin=Admin(address=_address(0)),
         static_resources=BootstrapStaticResources(
             listeners=[
-                _listener("grpc", config.grpc_port, _grpc_filter(config)),
-                _listener("http", config.http_port, _http_filter(config)),
+                _listener("grpc", config.grpc_port, _grpc_filter(config), login=bool(config.login_port)),
+                _listener("http", config.http_port, _http_filter(config), login=bool(config.login_port)),
             ],
             clusters=[
                 _cluster("upstream", config.upstream_port),
+                _cluster("login", config.login_port),
                 _cluster("authz-http", config.authz_http_port),
                 _cluster("authz-grpc", config.authz_grpc_port, http2=True),
             ],
@@ -138,7 +139,7 @@ def _ext_authz(config: EnvoyConfig, *, grpc: GrpcService | None = None, http: Ht
     )
 
 
-def _listener(name: str, port: int, ext_authz: ExtAuthz) -> Listener:
+def _listener(name: str, port: int, ext_authz: ExtAuthz, *, login: bool) -> Listener:
     manager = HttpConnectionManager(
         stat_prefix=name,
         use_remote_address=True,
@@ -147,7 +148,7 @@ def _listener(name: str, port: int, ext_authz: ExtAuthz) -> Listener:
         merge_slashes=False,
         path_with_escaped_slashes_action=HttpConnectionManagerPathWithEscapedSlashesAction.KEEP_UNCHANGED,
         upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="websocket")],
-        route_config=_routes(),
+        route_config=_routes(login=login),
         http_filters=[
             HttpFilter(name="envoy.filters.http.ext_authz", typed_config=_pack(ext_authz)),
             HttpFilter(name="envoy.filters.http.router", typed_config=_pack(Router())),
@@ -162,12 +163,14 @@ def _listener(name: str, port: int, ext_authz: ExtAuthz) -> Listener:
     )
 
 
-def _routes() -> RouteConfiguration:
-    everything = Route(
-        match=RouteMatch(prefix="/"),
-        route=RouteAction(cluster="upstream", timeout=_NO_TIMEOUT),
-    )
-    return RouteConfiguration(virtual_hosts=[VirtualHost(name="kubeflow", domains=["*"], routes=[everything])])
+def _routes(*, login: bool) -> RouteConfiguration:
+    routes = [_route("/oauth2/", "login")] if login else []
+    routes.append(_route("/", "upstream"))
+    return RouteConfiguration(virtual_hosts=[VirtualHost(name="kubeflow", domains=["*"], routes=routes)])
+
+
+def _route(prefix: str, cluster: str) -> Route:
+    return Route(match=RouteMatch(prefix=prefix), route=RouteAction(cluster=cluster, timeout=_NO_TIMEOUT))
 
 
 def _cluster(name: str, port: int, *, http2: bool = False) -> Cluster:

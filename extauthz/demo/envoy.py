@@ -38,6 +38,8 @@ class EnvoyConfig:
     """The listener that asks the gRPC edge."""
     http_port: int = 0
     """The listener that asks the HTTP edge."""
+    login_port: int = 0
+    """Where `/oauth2/` leads: oauth2-proxy. 0 leaves it to the upstream."""
     path_prefix: str = "/check"
     """What stands before the original path when the HTTP edge is asked."""
     max_request_bytes: int = 65536

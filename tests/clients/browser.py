@@ -10,8 +10,8 @@ import os
 import re
 import shutil
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +26,8 @@ SECONDS = 60.0
 _LISTENING = re.compile(rb"DevTools listening on ws://([^/]+)/")
 _QUIET = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server"),
+    # A page that wants something from the internet is told at once that there is none.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     *("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
 
@@ -53,6 +55,8 @@ class Browser:
         self._folder = folder
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._heard = asyncio.Condition()
+        self._loads = 0
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -84,6 +88,30 @@ class Browser:
         """Go to a page, and wait until it is loaded."""
         await self._ask("Page.navigate", url=url)
         await self.run("if (document.readyState != 'complete') await new Promise(done => onload = done)")
+
+    @asynccontextmanager
+    async def leaving(self) -> AsyncIterator[None]:
+        """Wait, after what is done inside, until the page that it leads to is loaded."""
+        before = self._loads
+        yield
+        await self._until(lambda: self._loads > before)
+
+    async def answered(self, status: int) -> None:
+        """Wait until the page has got an answer of this status."""
+        await self._until(lambda: any(answer.status == status for answer in self.seen))
+
+    async def text(self) -> str:
+        """Return what can be read on the page."""
+        return str(await self.run("return document.body.innerText"))
+
+    async def click(self, selector: str) -> None:
+        """Click with the mouse in the middle of the first element that a CSS selector finds."""
+        place = await self.run(
+            f"const box = document.querySelector({json.dumps(selector)}).getBoundingClientRect();"
+            "return {x: box.x + box.width / 2, y: box.y + box.height / 2};"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            await self._ask("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **place)
 
     async def press(self, key: str, *, shift: bool = False) -> None:
         """Press and release a key, such as `Tab` or `Enter`, where the focus is."""
@@ -133,15 +161,23 @@ class Browser:
         assert "error" not in told, told
         return told["result"]
 
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(SECONDS), self._heard:
+            await self._heard.wait_for(condition)
+
     async def _read(self) -> None:
         async for message in self._socket:
             told = json.loads(message.data)
             if "id" in told:
                 self._waiting.pop(told["id"]).set_result(told)
+            elif told["method"] == "Page.loadEventFired":
+                self._loads += 1
             elif note := _NOTES.get(told["method"]):
                 self.seen.append(note(told["params"]))
             elif complaint := _COMPLAINTS.get(told["method"]):
                 self.complaints += complaint(told["params"])
+            async with self._heard:
+                self._heard.notify_all()
 
 
 def _answered(event: Any) -> Seen:

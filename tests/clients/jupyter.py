@@ -22,6 +22,11 @@ LOOKUPS = {"kfp": {"url": f"http://{HOST}:1"}}
 """The settings' lookups: the shipped policy needs some, but for notebooks nobody is ever asked."""
 START_SECONDS = 60.0
 KERNEL_SECONDS = 60.0
+READY = """
+    while (!window.jupyterapp) await new Promise(done => setTimeout(done, 20));
+    await jupyterapp.restored;
+"""
+"""What a page of JupyterLab runs to wait until it can be used."""
 _RUNNING = re.compile(rb"running at:[\s\S]*?http://[^/]+:(\d+)/")
 
 

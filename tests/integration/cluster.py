@@ -19,10 +19,13 @@ from yarl import URL
 from extauthz.access.authority import Cluster as ClusterAuthority
 from extauthz.demo.mesh import MANIFESTS, DemoMesh
 from extauthz.demo.scenario import tokens
+from extauthz.review import ResourceAttributes
+from extauthz.subject import Subject
 from tests.apiserver import Cluster
 from tests.apiserver.manifests import delegate
 from tests.apiserver.store import RESOURCES, Object
 
+_IN_TEAM_A = ResourceAttributes("list", namespace="team-a")
 _KINDS = {resource.kind for resource in RESOURCES.values()}
 BRISK = {"backoffSeconds": 0.05, "maxBackoffSeconds": 0.2}
 """Watch settings that recover fast."""
@@ -79,6 +82,13 @@ async def ready(mesh: DemoMesh) -> ClusterAuthority:
     await authority.answered.wait()
     await authority.watch.wait_until(lambda: not authority.watch.problems())
     return authority
+
+
+async def event(authority: ClusterAuthority, who: str) -> None:
+    """Wait for an event that changes what somebody may do in team-a."""
+    subject, epoch = Subject.authenticated(f"{who}@example.com"), authority.watch._generations.epoch
+    generations = authority.watch._generations
+    await authority.watch.wait_until(lambda: not generations.unchanged_since(epoch, subject, _IN_TEAM_A))
 
 
 class Clients:

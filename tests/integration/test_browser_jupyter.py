@@ -14,7 +14,7 @@ import pytest_asyncio
 from extauthz.demo.mesh import DemoMesh
 from extauthz.demo.scenario import tokens
 from tests.clients.browser import Browser
-from tests.clients.jupyter import BASE, LOOKUPS, JupyterLab
+from tests.clients.jupyter import BASE, LOOKUPS, READY, JupyterLab
 from tests.oauth2proxy import COOKIE, OAuth2Proxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -35,10 +35,6 @@ _CELL: dict[str, Any] = {
 _KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 NOTEBOOK = {"cells": [_CELL], "metadata": {"kernelspec": _KERNEL}, "nbformat": 4, "nbformat_minor": 5}
 
-READY = """
-    while (!window.jupyterapp) await new Promise(done => setTimeout(done, 20));
-    await jupyterapp.restored;
-"""
 RUN = """
     const notebook = await jupyterapp.commands.execute('docmanager:open', {path: 'answer.ipynb'});
     await notebook.context.ready;

@@ -9,18 +9,13 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
-from extauthz.access.authority import Cluster
 from extauthz.demo.mesh import DemoMesh
 from extauthz.demo.scenario import verify
 from extauthz.errors import ConfigurationError
-from extauthz.review import ResourceAttributes
-from extauthz.subject import Subject
 from tests.apiserver import Double, answer
 from tests.apiserver.manifests import binding, user
-from tests.integration.cluster import Clients, authority_of, demo_manifests, owner, ready, runs, settings
+from tests.integration.cluster import Clients, authority_of, demo_manifests, event, owner, ready, runs, settings
 from tests.integration.conftest import MeshFactory
-
-IN_TEAM_A = ResourceAttributes("list", namespace="team-a")
 
 
 @pytest.fixture
@@ -45,13 +40,6 @@ async def session() -> AsyncIterator[ClientSession]:
     """An HTTP client of this test's own event loop."""
     async with ClientSession() as client:
         yield client
-
-
-async def event(authority: Cluster, who: str) -> None:
-    """Wait for an event that changes what somebody may do in team-a."""
-    subject, epoch = Subject.authenticated(f"{who}@example.com"), authority.watch._generations.epoch
-    generations = authority.watch._generations
-    await authority.watch.wait_until(lambda: not generations.unchanged_since(epoch, subject, IN_TEAM_A))
 
 
 async def test_the_demo_table_holds(mesh: DemoMesh, session: ClientSession) -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import importlib.util
-import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,9 +12,9 @@ import aiohttp
 import pytest
 
 from extauthz.demo.mesh import DemoMesh
-from tests.clients.children import drain, stop
 from tests.integration.conftest import MeshFactory
 from tests.integration.identities import ALICE, RUNS, mesh_in, settings, status, token
+from tests.integration.provider import login, provider
 from tests.issuer import Issuer, KeyServer, segment
 from tests.oauth2proxy import COOKIE, OAuth2Proxy
 
@@ -32,46 +29,6 @@ def _new_mesh(tmp_path: Path) -> MeshFactory:
     return functools.partial(mesh_in, tmp_path)
 
 
-needs_provider = pytest.mark.skipif(
-    importlib.util.find_spec("oidc_provider_mock") is None, reason="oidc-provider-mock is not installed"
-)
-
-
-@asynccontextmanager
-async def provider(port: int = 0) -> AsyncIterator[str]:
-    """Run an OpenID provider as a process of its own; yield its address."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "ignore", "-m", "oidc_provider_mock", "--port", str(port)),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while b"http://" not in (line := await process.stderr.readline()):
-                assert line, "the provider did not start"
-        drained = asyncio.create_task(drain(process.stderr))
-        yield "http://" + line.decode().split("http://")[1].split()[0]
-        drained.cancel()
-    finally:
-        await stop(process)
-
-
-async def login(client: aiohttp.ClientSession, address: str, user: str) -> str:
-    """Log in by the authorization code flow; return the ID token."""
-    back = "http://localhost/callback"
-    asked = {"client_id": "kubeflow", "redirect_uri": back, "response_type": "code", "scope": "openid email"}
-    async with client.post(
-        f"{address}/oauth2/authorize", params=asked, data={"sub": user}, allow_redirects=False
-    ) as response:
-        code = parse_qs(urlsplit(response.headers["location"]).query)["code"][0]
-    form = {"grant_type": "authorization_code", "code": code, "redirect_uri": back}
-    secret = {"authorization": aiohttp.encode_basic_auth("kubeflow", "any")}
-    async with client.post(f"{address}/oauth2/token", data=form, headers=secret) as response:
-        return str((await response.json())["id_token"])
-
-
-@needs_provider
 async def test_a_real_providers_users_log_in_and_its_restart_rotates_its_key(new_mesh: MeshFactory) -> None:
     """Discovery, login and verification; down, its users stay; with a new key, the old one's tokens end."""
     async with AsyncExitStack() as stack:
@@ -87,7 +44,7 @@ async def test_a_real_providers_users_log_in_and_its_restart_rotates_its_key(new
         forged = f"{second.rpartition('.')[0]}.{segment(b'x' * 256)}"
         assert await status(client, mesh.urls["grpc"], forged) == 401
         assert await status(client, mesh.urls["http"], second) == 200
-        async with provider(int(address.rpartition(":")[2])) as again:
+        async with provider(port=int(address.rpartition(":")[2])) as again:
             assert again == address
             await _until(client, mesh, await login(client, address, ALICE), 200)
             assert await status(client, mesh.urls["grpc"], first) == 401
