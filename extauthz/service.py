@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import Metric
@@ -57,10 +58,10 @@ READINESS_SECONDS = 0.25
 _logger = logging.getLogger(__name__)
 
 
-def load_policy(settings: Settings) -> Policy:
-    """Load the policy that settings name. Raises ConfigurationError."""
+def load_policy(settings: Settings, instead: Sequence[Path] = ()) -> Policy:
+    """Load the policy that settings name, or `instead` of it others. Raises ConfigurationError."""
     lookups = LOOKUPS if settings.lookups.kfp else ()
-    paths = [settings.resolve(path) for path in settings.policy.paths]
+    paths = instead or [settings.resolve(path) for path in settings.policy.paths]
     session = settings.identity.session
     return policy.load(
         paths,

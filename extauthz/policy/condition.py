@@ -77,10 +77,12 @@ class Condition:
         raise Refused("condition_error", "The condition of the rule could not be evaluated.", status=403)
 
     def reads(self) -> Iterator[tuple[str, Callable[[Reading], str | None]]]:
-        """Return every source that the condition reads, as a rule would write it, and what reads it as text."""
+        """Yield every source that the condition reads, and what reads it: `claims:NAME` in its JSON form."""
         for variable, name, source in self.sources:
-            read = partial(_claim, name) if variable == CLAIMS else source.read
-            yield f"{_SOURCES.get(variable, variable)}:{name}", read
+            if variable == CLAIMS:
+                yield f"{CLAIMS}:{name}", partial(_claim, name)
+            else:
+                yield f"{_SOURCES.get(variable, variable)}:{name}", source.read
 
     def _data(self, reading: Reading) -> dict[str, Any]:
         data: dict[str, Any] = {name: _FIXED[name](reading) for name in self.names & _FIXED.keys()}
@@ -99,9 +101,7 @@ class Condition:
 
 
 def _claim(name: str, reading: Reading) -> str | None:
-    """Return a claim in its JSON form, text as it is."""
-    value = reading.claims.get(name)
-    return value if value is None or isinstance(value, str) else json.dumps(value)
+    return json.dumps(reading.claims[name]) if name in reading.claims else None
 
 
 def _asker(reading: Reading) -> Subject:

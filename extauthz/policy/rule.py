@@ -177,18 +177,22 @@ class Rule:
         """Return what the sources read that method, host and target do not tell; what cannot be read is left out."""
         reading = Reading(request, subject, lookup)
         found: dict[str, str | None] = {}
-        for text, read in self._reads():
+        for text, read in self.reads():
             if not text.startswith(_TOLD_BY_TARGET):
                 with contextlib.suppress(ExtauthzError, Waiting):
-                    found[text.removesuffix("?")] = read(reading)
+                    found[text] = read(reading)
         return found
 
-    def _reads(self) -> Iterator[tuple[str, Callable[[Reading], str | None]]]:
-        """Every source of the rule, and what reads it."""
+    def reads(self) -> Iterator[tuple[str, Callable[[Reading], str | None]]]:
+        """Yield every source of the rule, without its question mark, and what reads it."""
+        yield from ((bound.text.removesuffix("?"), bound.value) for bound in self.bounds())
+        yield from self.condition.reads() if self.condition else ()
+
+    def bounds(self) -> Iterator[Bound]:
+        """Yield every source of the rule, those of its condition and literals apart."""
         bounds = [*self.forbidden, *(requirement.bound for requirement in self.required)]
         bounds += (bound for check in self.checks for _, bound in check.bounds())
-        yield from ((bound.text, bound.value) for bound in bounds if not isinstance(bound.source, Literal))
-        yield from self.condition.reads() if self.condition else ()
+        return (bound for bound in bounds if not isinstance(bound.source, Literal))
 
 
 def _explained(read: Callable[[Reading], str | None], reading: Reading) -> str | None:

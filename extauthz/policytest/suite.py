@@ -79,16 +79,17 @@ class Suite:
 
     def run(self) -> Iterator[Result]:
         """Make every request in every identity's name."""
-        gateways = {name: self._gateway(identity) for name, identity in self.model.identities.items()}
-        gateways[NOBODY] = self._gateway(None)
+        gateways = {name: self.gateway(identity) for name, identity in self.model.identities.items()}
+        gateways[NOBODY] = self.gateway(None)
         for index, case in enumerate(self.model.tests):
             line, _ = self._part.position(("tests", index))
-            request = _request(case.request)
+            request = request_of(case.request)
             for name, gateway in gateways.items():
                 decision = cast("Decision", gateway.decide(request))  # nothing here has to be awaited
                 yield Result(self.file, line, case.name, name, decision, _problem(case, name, decision))
 
-    def _gateway(self, identity: IdentityModel | None) -> Gateway:
+    def gateway(self, identity: IdentityModel | None) -> Gateway:
+        """Return the gateway as somebody meets it; None is nobody."""
         known = _Known(_subject(identity), _objects(self.model.lookups))
         return Gateway(
             policy=self.policy,
@@ -160,7 +161,8 @@ def _found(told: str | ObjectModel) -> Found:
     return Found(told) if isinstance(told, str) else Found(told.namespace, told.name)
 
 
-def _request(model: RequestModel) -> Request:
+def request_of(model: RequestModel) -> Request:
+    """Return the request that a test describes, as an edge would have read it."""
     body = model.body
     content = b"" if body is None else body.encode() if isinstance(body, str) else json.dumps(body).encode()
     headers = {name.lower(): value for name, value in model.headers.items()}

@@ -208,4 +208,4 @@ def test_what_a_condition_read_is_explained() -> None:
     request = ask("/x/team-a")
     request.headers = {"a": "1,2"}
     told = {value["source"]: value["value"] for value in made.values(request, ASKER) if value["attribute"] == "when"}
-    assert told == {"header:a": None, "claim:level": "3", "claim:role": "admin", "path:ns": "team-a"}
+    assert told == {"header:a": None, "claims:level": "3", "claims:role": '"admin"', "path:ns": "team-a"}
