@@ -1,7 +1,7 @@
 """The two reference files as rows: what Kubeflow's routes are, and what each must ask for.
 
 Nothing here knows our policies. Where they deviate on purpose, `route-deviations.yaml` says
-so, with a reason, and changes the row.
+so, with a reason, and changes the row. `route-examples.yaml` completes requests only.
 """
 
 from __future__ import annotations
@@ -89,6 +89,12 @@ def rows() -> tuple[Row, ...]:
 def deviations() -> tuple[dict[str, Any], ...]:
     """Return the deviations."""
     return tuple(yaml.safe_load((DATA / "route-deviations.yaml").read_text()))
+
+
+@cache
+def examples() -> tuple[dict[str, Any], ...]:
+    """Return what requests need beside what their rows say."""
+    return tuple(yaml.safe_load((DATA / "route-examples.yaml").read_text()))
 
 
 def undeviated() -> tuple[Row, ...]:
@@ -193,7 +199,7 @@ def _alternatives(path: str) -> Iterator[str]:
 
 
 def _deviated(row: Row) -> Row:
-    for deviation in deviations():
+    for deviation in (*deviations(), *examples()):
         if applies(deviation, row):
             row = _changed(row, deviation)
     return row

@@ -142,10 +142,14 @@ def test_a_namespace_that_must_agree(row: Row) -> None:
 
 def test_every_deviation_is_about_a_row() -> None:
     """A reason for a row that does not exist is no reason."""
-    rows = reference.undeviated()
-    assert [
-        item["rows"] for item in reference.deviations() if not any(reference.applies(item, row) for row in rows)
-    ] == []
+    rows, reasons = reference.undeviated(), (*reference.deviations(), *reference.examples())
+    assert [item["rows"] for item in reasons if not any(reference.applies(item, row) for row in rows)] == []
+
+
+def test_examples_change_nothing_that_is_asked_for() -> None:
+    """They only complete requests; whatever changes a right or a decision is a deviation."""
+    for item in reference.examples():
+        assert item.keys() <= {"rows", "reason", "path", "method", "given"}
 
 
 def test_what_is_outside_has_a_reason() -> None:
