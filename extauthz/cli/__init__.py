@@ -11,7 +11,7 @@ import sys
 import typer
 
 from extauthz import __version__
-from extauthz.cli import check, demo, diff, review, schema, serve, test, token, validate
+from extauthz.cli import check, demo, diff, doctor, review, schema, serve, test, token, validate
 from extauthz.errors import ExtauthzError
 
 app = typer.Typer(
@@ -49,6 +49,7 @@ app.command()(serve.serve)
 app.command()(check.check)
 app.command()(validate.validate)
 app.command()(diff.diff)
+app.command()(doctor.doctor)
 app.command("test")(test.policy_tests)
 app.command()(schema.schema)
 app.command()(review.review)

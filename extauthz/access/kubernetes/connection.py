@@ -28,11 +28,12 @@ _MAX_RETRY_AFTER_DIGITS = 5
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the API server said; `retry_after` is in seconds, 0 where it gave none."""
+    """What the API server said; `retry_after` is in seconds, 0 where it gave none; `date` is the time by its clock."""
 
     status: int
     body: bytes
     retry_after: int = 0
+    date: str = ""
 
 
 class Disconnected(Unavailable):
@@ -156,7 +157,8 @@ class Connection:
             body += chunk
             if len(body) > max_bytes:
                 raise Unavailable("apiserver_bad_answer", f"the API server's answer exceeds {max_bytes} bytes")
-        return Answer(response.status, bytes(body), _seconds(response.headers.get("Retry-After", "")))
+        told = response.headers
+        return Answer(response.status, bytes(body), _seconds(told.get("Retry-After", "")), told.get("Date", ""))
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -11,7 +11,7 @@ import pytest
 from extauthz import __version__
 from tests.unit.cli.conftest import Run
 
-COMMANDS = ["serve", "check", "validate", "test", "schema", "review", "demo", "token"]
+COMMANDS = ["serve", "check", "validate", "diff", "doctor", "test", "schema", "review", "demo", "token"]
 
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])

@@ -1,0 +1,87 @@
+"""extauthz's own settings: whether they load, and whether what they name can be reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from extauthz.doctor.finding import Finding, critical
+from extauthz.doctor.installation import Installation
+from extauthz.doctor.manifests import Manifest
+from extauthz.settings import Settings
+
+_NAMESPACE = "kubernetes.io/metadata.name"
+_ANYBODY: dict[str, Any] = {}
+
+
+def examine(found: Installation) -> Iterator[Finding]:
+    """Yield the faults of each settings file."""
+    for where, settings in found.settings.values():
+        if isinstance(settings, Settings):
+            for what, url in _asked(settings):
+                yield from _unreachable(found, where, what, url)
+            continue
+        for problem in settings.problems:
+            place = f"line {problem.line}: " if problem.line else ""
+            fix = problem.hint or "correct it, and try it with `extauthz validate`"
+            what = f"The settings do not load, so no pod becomes ready: {place}{problem.message}."
+            yield critical("settings-invalid", where, what, fix)
+
+
+def _asked(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield what the service asks over the network, and where."""
+    for issuer in settings.identity.jwt:
+        if url := issuer.keys.url or (issuer.issuer if issuer.keys.discovery else None):
+            yield f"the keys of {issuer.issuer} (no token of it can be verified)", url
+    if settings.identity.session:
+        yield "oauth2-proxy about sessions (no browser is logged in)", settings.identity.session.url
+    if settings.lookups.kfp:
+        yield (
+            "the pipelines API about owners (requests that name an object by its id get 503)",
+            settings.lookups.kfp.url,
+        )
+
+
+def _unreachable(found: Installation, where: Manifest, what: str, url: str) -> Iterator[Finding]:
+    """A host in the cluster whose namespace's NetworkPolicies let in nobody from ours."""
+    host = (urlsplit(url).hostname or "").split(".")
+    if len(host) < 3 or host[2] != "svc" or host[1] == where.namespace:
+        return
+    name, namespace = host[:2]
+    policies = [item for item in found.of("NetworkPolicy") if item.namespace == namespace and _is_about(item, name)]
+    if policies and not any(_admits(item, where.namespace) for item in policies):
+        yield critical(
+            "unreachable",
+            where,
+            f"{policies[0]} and the other NetworkPolicies of {namespace} do not let {where.namespace} reach {url}, so "
+            f"extauthz cannot ask {what}.",
+            "apply istio/components/login and istio/components/lookups, which admit it",
+        )
+
+
+def _is_about(policy: Manifest, service: str) -> bool:
+    """Tell whether a NetworkPolicy counts for the pods of a service: Kubeflow's are labelled with its name."""
+    wanted = policy.spec.get("podSelector") or {}
+    values = list((wanted.get("matchLabels") or {}).values())
+    values += [value for each in wanted.get("matchExpressions") or () for value in each.get("values") or ()]
+    is_ingress = "Ingress" in (policy.spec.get("policyTypes") or ("Ingress",))
+    return is_ingress and (not wanted or service in values)
+
+
+def _admits(policy: Manifest, namespace: str) -> bool:
+    rules = policy.spec.get("ingress") or ()
+    origins: list[dict[str, Any]] = [origin for rule in rules for origin in rule.get("from") or [_ANYBODY]]
+    return any(_matches(origin, namespace) for origin in origins)
+
+
+def _matches(origin: dict[str, Any], namespace: str) -> bool:
+    if not origin:
+        return True
+    chosen = origin.get("namespaceSelector")
+    if chosen is None:
+        return False
+    labels = chosen.get("matchLabels") or {}
+    expressions = chosen.get("matchExpressions") or ()
+    named = any(e.get("key") == _NAMESPACE and namespace in (e.get("values") or ()) for e in expressions)
+    return named or labels == {_NAMESPACE: namespace} or not (labels or expressions)

@@ -1,0 +1,169 @@
+"""The policies that send requests to a provider: whether they do, and what they leave out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import combinations
+
+from extauthz.doctor.finding import Finding, critical
+from extauthz.doctor.installation import Installation, overlap, selector
+from extauthz.doctor.manifests import Manifest
+from extauthz.doctor.providers import environment
+from extauthz.document import near
+
+_SEVERAL = "PILOT_ENABLE_MULTIPLE_CUSTOM_AUTHZ_PROVIDERS"
+_FIRST_WITH_SEVERAL = (1, 30)
+
+
+def examine(found: Installation) -> Iterator[Finding]:
+    """Yield the faults of the CUSTOM policies."""
+    for policy in found.custom:
+        yield from _provider(found, policy)
+        yield from _dry_run(policy)
+        yield from _exemptions(found, policy)
+        yield from _ambient(found, policy)
+        yield from _egress(found, policy)
+    yield from _several(found)
+
+
+def provider_of(policy: Manifest) -> str:
+    """Return the provider that a policy names."""
+    return str((policy.spec.get("provider") or {}).get("name", ""))
+
+
+def _provider(found: Installation, policy: Manifest) -> Iterator[Finding]:
+    name = provider_of(policy)
+    if name not in found.providers:
+        known = near(name, found.providers)
+        yield critical(
+            "provider-missing",
+            policy,
+            f"It names the provider {name!r}, which no mesh configuration here defines. Istio refuses every request "
+            "that the policy matches, with 403.",
+            f"{known or 'no provider is known at all'}; else define it under extensionProviders, as "
+            "istio/components/mesh-config does",
+        )
+
+
+def _dry_run(policy: Manifest) -> Iterator[Finding]:
+    if (policy.metadata.get("annotations") or {}).get("istio.io/dry-run") == "true":
+        yield critical(
+            "dry-run",
+            policy,
+            "It is annotated istio.io/dry-run. Up to Istio 1.29 nothing is then checked, and from 1.30 on everything "
+            "that it matches is refused.",
+            "remove the annotation; `enforce: shadow` in the policy of extauthz tries rules out",
+        )
+
+
+def _exemptions(found: Installation, policy: Manifest) -> Iterator[Finding]:
+    """A pattern that ends a path matches below every other path, too; a header is the client's to choose."""
+    if provider_of(policy) not in {provider.name for provider in found.ours}:
+        return
+    for rule in policy.spec.get("rules") or ():
+        operations = [target.get("operation") or {} for target in rule.get("to") or ()]
+        for path in (path for operation in operations for path in operation.get("notPaths") or ()):
+            if str(path).startswith("*"):
+                yield critical(
+                    "exempt-by-suffix",
+                    policy,
+                    f"It leaves out {path!r}, which every path can be made to end with: such requests are not checked.",
+                    "leave out no path here, and open it by a rule with `allow: public`",
+                )
+        for condition in rule.get("when") or ():
+            if str(condition.get("key", "")).startswith("request.headers"):
+                yield critical(
+                    "exempt-by-header",
+                    policy,
+                    f"Whether a request is checked depends on {condition['key']}, which the client chooses.",
+                    "remove the condition",
+                )
+
+
+def _ambient(found: Installation, policy: Manifest) -> Iterator[Finding]:
+    modes = {item.name: item.labels.get("istio.io/dataplane-mode") for item in found.of("Namespace")}
+    if modes.get(policy.namespace) == "ambient" and not policy.spec.get("targetRefs") and not _gateway(policy):
+        yield critical(
+            "not-enforced-by-ztunnel",
+            policy,
+            f"The namespace {policy.namespace} is ambient, and ztunnel leaves out CUSTOM policies without a word: "
+            "nothing is checked.",
+            "bind it to a Service by targetRefs, and let the Service use a waypoint, as istio/overlays/ambient does",
+        )
+
+
+def _gateway(policy: Manifest) -> bool:
+    return any("gateway" in value for value in selector(policy).values())
+
+
+def _egress(found: Installation, policy: Manifest) -> Iterator[Finding]:
+    """A sidecar asks only whom its Sidecar object lets it see."""
+    provider = found.providers.get(provider_of(policy))
+    if provider is None or policy.namespace == found.root or _gateway(policy):
+        return
+    namespace = provider.host.split(".")[1] if "." in provider.host else ""
+    seen = _sidecar(found, policy)
+    if seen is None or namespace == policy.namespace:
+        return
+    hosts = [str(host) for egress in seen.spec.get("egress") or () for host in egress.get("hosts") or ()]
+    if not any(host.partition("/")[0] in (namespace, "*") for host in hosts):
+        yield critical(
+            "provider-out-of-sight",
+            seen,
+            f"The workloads of {policy} may not see the namespace {namespace}, so their checks find nobody and are "
+            "refused.",
+            f'add "{namespace}/*" to egress.hosts',
+        )
+
+
+def _sidecar(found: Installation, policy: Manifest) -> Manifest | None:
+    """Return the Sidecar object that counts for the workloads of a policy."""
+    sidecars = found.of("Sidecar")
+    wanted = selector(policy)
+    for item in sidecars:
+        labels = (item.spec.get("workloadSelector") or {}).get("labels") or {}
+        if item.namespace == policy.namespace and labels and labels.items() <= wanted.items():
+            return item
+    general = [item for item in sidecars if not item.spec.get("workloadSelector")]
+    near_ones = [item for item in general if item.namespace == policy.namespace]
+    return next(iter([*near_ones, *(item for item in general if item.namespace == found.root)]), None)
+
+
+def _several(found: Installation) -> Iterator[Finding]:
+    for one, other in combinations(found.custom, 2):
+        names = provider_of(one), provider_of(other)
+        if names[0] == names[1] or not overlap(one, other, found.root):
+            continue
+        if not _may_have_several(found):
+            yield critical(
+                "two-providers",
+                other,
+                f"{one} and this policy send requests of one workload to two providers, {names[0]} and {names[1]}. "
+                f"Istio before 1.30, or without {_SEVERAL}=true in istiod, then refuses every request.",
+                "leave one of them, as istio/overlays/kubeflow does, or update Istio and set the variable",
+            )
+        yield from _asked_in_order(found, one, other)
+
+
+def _asked_in_order(found: Installation, one: Manifest, other: Manifest) -> Iterator[Finding]:
+    ours = {provider.name for provider in found.ours}
+    names = {provider_of(one), provider_of(other)}
+    mine, theirs = names & ours, names - ours
+    if mine and theirs and min(mine) < min(theirs):
+        yield critical(
+            "provider-asked-too-early",
+            other if provider_of(other) in mine else one,
+            f"Envoy asks providers in the order of their names, so {min(mine)} is asked before {min(theirs)} has "
+            "turned a session into a token: browsers are refused.",
+            f"give the provider a name that sorts after {min(theirs)}",
+        )
+
+
+def _may_have_several(found: Installation) -> bool:
+    if environment(found, _SEVERAL) != "true" or found.istiod is None:
+        return False
+    images = [str(item.get("image", "")) for item in found.istiod.spec["template"]["spec"]["containers"]]
+    told = [found.istiod.labels.get("app.kubernetes.io/version", ""), *(image.rpartition(":")[2] for image in images)]
+    versions = [match for text in told if (match := re.match(r"(\d+)\.(\d+)", text))]
+    return not versions or (int(versions[0][1]), int(versions[0][2])) >= _FIRST_WITH_SEVERAL
