@@ -41,6 +41,9 @@ _HEADERS = {
 }
 _FOREIGN = "The console is not reached under this name. Name it in listeners.admin.console.hosts, if it is yours.\n"
 
+_SUBJECT = web.RequestKey("subject", Subject)
+_EXPLAINS = web.RequestKey("explains", bool)
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _logger = logging.getLogger(__name__)
@@ -104,10 +107,10 @@ class Console:
             subject = await self._guard.caller(request)
             if subject is None:
                 return self._ask_to_sign_in(request, "")
-            request["subject"] = subject
+            request[_SUBJECT] = subject
             if not await self._guard.may(subject, SEE):
                 return self._render(request, "forbidden.html", {"right": f"{SEE.verb} {SEE.path}"}, status=403)
-            request["explains"] = await self._guard.may(subject, EXPLAIN)
+            request[_EXPLAINS] = await self._guard.may(subject, EXPLAIN)
         except (CredentialError, Refused) as error:
             return self._ask_to_sign_in(request, error.message)
         except Unavailable as error:
@@ -135,12 +138,12 @@ class Console:
         return self._render(request, "decision.html", page)
 
     async def _form(self, request: web.Request) -> web.StreamResponse:
-        if not request["explains"]:
+        if not request[_EXPLAINS]:
             return self._no_explaining(request)
         return self._render(request, "explain.html", self._pages.form(Form.of(request.query)))
 
     async def _explain(self, request: web.Request) -> web.StreamResponse:
-        if not request["explains"]:
+        if not request[_EXPLAINS]:
             return self._no_explaining(request)
         page = await self._pages.explain(Form.of(await request.post()))
         return self._render(request, "explain.html", page, status=400 if page["mistake"] else 200)
@@ -176,11 +179,11 @@ class Console:
         return web.Response(text=self._style, content_type="text/css")
 
     def _render(self, request: web.Request, template: str, page: Page, *, status: int = 200) -> web.Response:
-        subject: Subject | None = request.get("subject")
+        subject: Subject | None = request.get(_SUBJECT)
         live = request.method == "GET" and request.query.get("live") == "1"
         known: dict[str, Any] = {
             "user": subject.user if subject else "",
-            "explains": request.get("explains", False),
+            "explains": request.get(_EXPLAINS, False),
             "here": request.path.removeprefix("/console"),
             "live": live,
             "live_seconds": LIVE_SECONDS,

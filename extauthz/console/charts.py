@@ -66,8 +66,8 @@ def lines(
 def duration(seconds: float) -> str:
     """Say a duration as people do."""
     if seconds < 1e-3:
-        return f"{seconds * 1e6:.4g} µs"
-    return f"{seconds * 1e3:.4g} ms" if seconds < 1 else f"{seconds:.4g} s"
+        return f"{seconds * 1e6:.3g} µs"
+    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
 def _pieces(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:

@@ -113,6 +113,19 @@ class Browser:
         for kind in ("mousePressed", "mouseReleased"):
             await self._ask("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **place)
 
+    async def arrive(self, title: str, query: str = "") -> None:
+        """Wait until a page is there that a key or a click has led to: its title, and what its query holds."""
+        before = self._loads
+        while not await self._is_at(title, query):
+            await self._until(lambda: self._loads > before)
+            before = self._loads
+
+    async def _is_at(self, title: str, query: str) -> bool:
+        expression = "document.readyState == 'complete' ? document.title + '\\n' + location.search : ''"
+        told = await self._ask("Runtime.evaluate", expression=expression, returnByValue=True)
+        found, _, search = str(told["result"].get("value", "")).partition("\n")
+        return title in found and query in search
+
     async def press(self, key: str, *, shift: bool = False) -> None:
         """Press and release a key, such as `Tab` or `Enter`, where the focus is."""
         code, text = _KEYS[key]
