@@ -1,6 +1,6 @@
-"""Settings of the page that a browser shows instead of what was refused.
+"""Settings of the pages that people see: the console, and what a browser shows instead of what was refused.
 
-A part of `extauthz.settings`. Whatever could make the page fetch or run something else, or
+A part of `extauthz.settings`. Whatever could make a page fetch or run something else, or
 lead somewhere that a caller chose, is refused at load.
 """
 
@@ -94,3 +94,18 @@ class RefusalPage(Model):
     """
     texts: RefusalTexts = Field(default_factory=RefusalTexts)
     """Other words, or another language."""
+
+
+class ConsoleSettings(Model):
+    """Pages that show rules, decisions and health, and explain requests, at `/console` of the admin listener.
+
+    Whoever opens them sends a token and needs the right `get` on the path `/extauthz/console`; to explain
+    requests also `create subjectaccessreviews.authorization.k8s.io`, since that tells what others may do.
+    """
+
+    hosts: Annotated[list[Annotated[str, Field(pattern=r"^(\[[0-9a-f:]+\]|[a-z0-9.-]+)$")]], Field(min_length=1)] = [
+        *("localhost", "127.0.0.1", "[::1]"),
+    ]
+    """Under which host names it is reached, with any port. Every other is refused: no web page can pose as it."""
+    keep_decisions: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """How many of the last decisions are kept in memory to be shown."""

@@ -19,7 +19,6 @@ from extauthz import policy
 from extauthz.access import authority
 from extauthz.access.authority import Authority
 from extauthz.console import load as console
-from extauthz.console.app import Console
 from extauthz.edge.admin import AdminEdge
 from extauthz.edge.grpc import GrpcEdge
 from extauthz.edge.http import HttpEdge
@@ -42,7 +41,7 @@ from extauthz.observe.meter import MeteredGateway
 from extauthz.observe.metrics import Metrics
 from extauthz.policy import Policy
 from extauthz.policy.reload import PolicyWatch
-from extauthz.settings import ConsoleSettings, GrpcListener, HttpListener, Settings
+from extauthz.settings import GrpcListener, HttpListener, Settings
 
 KEYS = {"artifact": namespace_of_key, "viewer": namespace_of_token}
 """The kinds of keys that a policy may name in `key:KIND:SOURCE`."""
@@ -147,7 +146,7 @@ class Service:
         recent = RecentDecisions(asked.keep_decisions) if asked else None
         if self._audit_writer or recent:
             self.gateway.observer = self._audit_log(recent).observe
-        self._console = self._load_console(asked, recent) if asked and recent else None
+        self._console = console.load(asked, recent, self) if asked and recent else None
         limit = settings.body.max_request_bytes
         listeners = settings.listeners
         refusals = Refusals(settings.response.refusal_page, self.authority.owner)
@@ -178,19 +177,6 @@ class Service:
         mask = Mask(audit.masks)
         return AuditLog(
             self.gateway, writer=self._audit_writer, recent=recent, allow_share=audit.allow_share, mask=mask
-        )
-
-    def _load_console(self, asked: ConsoleSettings, recent: RecentDecisions) -> Console:
-        return console.load(
-            asked,
-            self.settings,
-            gateway=self.gateway,
-            authenticator=self.authenticator,
-            authority=self.authority,
-            lookup=self.lookup,
-            recent=recent,
-            blockers=self.blockers,
-            warnings=self.warnings,
         )
 
     def _families(self) -> Iterator[Callable[[], Iterable[Metric]]]:

@@ -19,7 +19,7 @@ from extauthz.environment import override
 from extauthz.errors import ConfigurationError, Problem
 from extauthz.identity_settings import FilePath, HeaderName, Identity, NonEmpty
 from extauthz.observe_settings import AuditSettings
-from extauthz.page_settings import RefusalPage
+from extauthz.page_settings import ConsoleSettings, RefusalPage
 
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
 
@@ -44,21 +44,6 @@ class HttpListener(Model):
     """What Envoy's `path_prefix` puts before the original path. Requests without it are refused."""
     server: Literal["aiohttp", "native"] = "aiohttp"
     """`native` is a server of ours on httptools, with half the CPU per check; it speaks h2c, too."""
-
-
-class ConsoleSettings(Model):
-    """Pages that show rules, decisions and health, and explain requests, at `/console` of the admin listener.
-
-    Whoever opens them sends a token and needs the right `get` on the path `/extauthz/console`; to explain
-    requests also `create subjectaccessreviews.authorization.k8s.io`, since that tells what others may do.
-    """
-
-    hosts: Annotated[list[Annotated[str, Field(pattern=r"^(\[[0-9a-f:]+\]|[a-z0-9.-]+)$")]], Field(min_length=1)] = [
-        *("localhost", "127.0.0.1", "[::1]"),
-    ]
-    """Under which host names it is reached, with any port. Every other is refused: no web page can pose as it."""
-    keep_decisions: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    """How many of the last decisions are kept in memory to be shown."""
 
 
 class AdminListener(Model):
@@ -278,6 +263,8 @@ class Settings(Model):
         edges = (self.listeners.grpc, self.listeners.http)
         if self.workers > 1 and any(edge is not None and edge.server != "native" for edge in edges):
             raise ValueError("workers needs `server: native` for listeners.grpc and listeners.http")
+        if self.workers > 1 and self.listeners.admin.console is not None:
+            raise ValueError("listeners.admin.console needs `workers: 1`: each worker knows its own decisions only")
         return self
 
     def to_json(self) -> str:

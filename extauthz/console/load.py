@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from extauthz.access.authority import Authority
 from extauthz.console.app import Console
@@ -14,30 +14,39 @@ from extauthz.lookup.kfp import KfpLookup
 from extauthz.observe.audit.recent import RecentDecisions
 from extauthz.observe.history import History
 from extauthz.observe.meter import MeteredGateway
-from extauthz.settings import ConsoleSettings, Settings
+from extauthz.page_settings import ConsoleSettings
+from extauthz.settings import Settings
 
 
-def load(
-    asked: ConsoleSettings,
-    settings: Settings,
-    *,
-    gateway: MeteredGateway,
-    authenticator: Authenticators,
-    authority: Authority,
-    lookup: KfpLookup | None,
-    recent: RecentDecisions,
-    blockers: Callable[[], list[str]],
-    warnings: Callable[[], list[str]],
-) -> Console:
-    """Build the console that settings ask for. `recent` is what the audit log tells."""
+class Service(Protocol):
+    """What the console is told of a service."""
+
+    settings: Settings
+    gateway: MeteredGateway
+    authenticator: Authenticators
+    authority: Authority
+    lookup: KfpLookup | None
+
+    def blockers(self) -> list[str]:
+        """Say why no check can be answered."""
+        ...
+
+    def warnings(self) -> list[str]:
+        """Say what is wrong while checks are answered."""
+        ...
+
+
+def load(asked: ConsoleSettings, recent: RecentDecisions, service: Service) -> Console:
+    """Build the console that settings ask for; `recent` is what the audit log tells."""
+    settings, gateway = service.settings, service.gateway
 
     def asking(somebody: Authenticator) -> Gateway:
         return Gateway(
             policy=gateway.policy,
             authenticator=somebody,
-            authorizer=authority,
+            authorizer=service.authority,
             response=settings.response,
-            lookup=lookup,
+            lookup=service.lookup,
             deadline_seconds=settings.deadline_seconds,
         )
 
@@ -45,15 +54,15 @@ def load(
         identity=settings.identity,
         gateway=gateway,
         asking=asking,
-        authenticator=authenticator,
-        authority=authority,
-        lookup=lookup,
+        authenticator=service.authenticator,
+        authority=service.authority,
+        lookup=service.lookup,
         recent=recent,
         history=History(gateway.meter),
-        blockers=blockers,
-        warnings=warnings,
+        blockers=service.blockers,
+        warnings=service.warnings,
         max_body_bytes=settings.body.max_request_bytes,
     )
     headers = dict.fromkeys(("authorization", *(issuer.header for issuer in settings.identity.jwt)))
-    guard = Guard(authenticator, authority, headers=headers, hosts=asked.hosts)
+    guard = Guard(service.authenticator, service.authority, headers=headers, hosts=asked.hosts)
     return Console(Pages(parts), guard, keep=parts.history.run)

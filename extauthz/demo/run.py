@@ -111,6 +111,7 @@ async def show(console: Console, mesh: DemoMesh) -> int:
     for label, value in {
         "gRPC mode": mesh.urls["grpc"],
         "HTTP mode": mesh.urls["http"],
+        "console": f"{mesh.admin_url}/console/ (sign in with $ADMIN, see below)",
         "settings": mesh.settings_file,
         "policy": f"{mesh.policies} (edit it; it is reloaded)",
         "rights": mesh.manifests,

@@ -88,3 +88,35 @@ def test_other_logos_are_refused(tmp_path: Path, logo: str) -> None:
     """The Content-Security-Policy names where it comes from, so that must be plain."""
     with pytest.raises(ConfigurationError, match=r"settings.yaml:5:5: logo"):
         load(tmp_path, logo=logo)
+
+
+def console(folder: Path, **more: Any) -> settings.Settings:
+    """Load settings with a console."""
+    data = yaml.safe_load((folder / "settings.yaml").read_text())
+    edges = {name: {"server": "native"} for name in ("grpc", "http")}
+    data["listeners"] = {**edges, "admin": {"console": more.pop("console", {})}}
+    (folder / "settings.yaml").write_text(yaml.safe_dump({**data, **more}, sort_keys=False))
+    return settings.load(folder / "settings.yaml")
+
+
+def test_a_console_is_off_until_it_is_named(tmp_path: Path) -> None:
+    """Then it is reached under the names of one's own machine only."""
+    assert load(tmp_path).listeners.admin.console is None
+    named = console(tmp_path).listeners.admin.console
+    assert named is not None
+    assert named.hosts == ["localhost", "127.0.0.1", "[::1]"]
+
+
+@pytest.mark.parametrize("host", ["Console.example", "console.example:9002", "*", "http://console", ""])
+def test_hosts_are_plain_names(tmp_path: Path, host: str) -> None:
+    """A pattern would let in names that somebody else owns."""
+    load(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"hosts\[0\]"):
+        console(tmp_path, console={"hosts": [host]})
+
+
+def test_a_console_and_several_workers_are_refused(tmp_path: Path) -> None:
+    """Each worker would show its own decisions only."""
+    load(tmp_path)
+    with pytest.raises(ConfigurationError, match="console needs `workers: 1`"):
+        console(tmp_path, workers=2)
