@@ -13,6 +13,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -94,7 +95,7 @@ class Browser:
         """Wait, after what is done inside, until the page that it leads to is loaded."""
         before = self._loads
         yield
-        await self._until(lambda: self._loads > before)
+        await self._until(partial(self._has_loaded, before))
 
     async def answered(self, status: int) -> None:
         """Wait until the page has got an answer of this status."""
@@ -115,10 +116,13 @@ class Browser:
 
     async def arrive(self, title: str, query: str = "") -> None:
         """Wait until a page is there that a key or a click has led to: its title, and what its query holds."""
-        before = self._loads
+        seen = self._loads
         while not await self._is_at(title, query):
-            await self._until(lambda: self._loads > before)
-            before = self._loads
+            await self._until(partial(self._has_loaded, seen))
+            seen = self._loads
+
+    def _has_loaded(self, before: int) -> bool:
+        return self._loads > before
 
     async def _is_at(self, title: str, query: str) -> bool:
         expression = "document.readyState == 'complete' ? document.title + '\\n' + location.search : ''"
