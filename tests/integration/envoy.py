@@ -5,7 +5,7 @@ The servers record every check and allow it, unless the request's path contains 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,8 +71,10 @@ class Harness:
 
 
 @asynccontextmanager
-async def harness(folder: Path, **options: Any) -> AsyncIterator[Harness]:
-    """Start Envoy with recording authorization servers; `options` go to EnvoyConfig."""
+async def harness(
+    folder: Path, build: Callable[[EnvoyConfig], str] | None = None, **options: Any
+) -> AsyncIterator[Harness]:
+    """Start Envoy with recording authorization servers; `options` go to EnvoyConfig, `build` renders it."""
     async with Upstream() as upstream, _grpc_authz() as grpc_authz, _http_authz() as http_authz:
         config = EnvoyConfig(
             upstream_port=upstream.port,
@@ -80,7 +82,7 @@ async def harness(folder: Path, **options: Any) -> AsyncIterator[Harness]:
             authz_http_port=http_authz.port,
             **options,
         )
-        async with Envoy(config, folder) as envoy:
+        async with Envoy(config, folder, build) as envoy:
             yield Harness(envoy, upstream, grpc_authz, http_authz)
 
 
