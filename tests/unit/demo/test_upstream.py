@@ -92,6 +92,12 @@ async def test_a_run_has_its_namespace_as_a_reference(upstream: Upstream, client
     assert reference["key"] == {"type": "NAMESPACE", "id": "team-a"}
 
 
+async def test_pipelines_are_in_its_database(upstream: Upstream, client: ClientSession) -> None:
+    """So a list without a namespace shows the shared ones only."""
+    async with client.get(_url(upstream, "/apis/v2beta1/healthz")) as response:
+        assert await response.json() == {"multi_user": True, "pipeline_store": "database"}
+
+
 async def test_other_objects_are_unknown(upstream: Upstream, client: ClientSession) -> None:
     """Every other id is answered with 404."""
     async with client.get(_url(upstream, "/apis/v1beta1/runs/second")) as response:
