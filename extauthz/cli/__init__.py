@@ -11,7 +11,7 @@ import sys
 import typer
 
 from extauthz import __version__
-from extauthz.cli import check, demo, diff, doctor, review, schema, serve, test, token, validate
+from extauthz.cli import check, demo, diff, doctor, review, schema, serve, test, token, validate, what_can, who_can
 from extauthz.errors import ExtauthzError
 
 app = typer.Typer(
@@ -53,6 +53,8 @@ app.command()(doctor.doctor)
 app.command("test")(test.policy_tests)
 app.command()(schema.schema)
 app.command()(review.review)
+app.command()(who_can.who_can)
+app.command()(what_can.what_can)
 app.command()(demo.demo)
 app.command()(token.token)
 

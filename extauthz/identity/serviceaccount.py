@@ -29,6 +29,12 @@ def named(namespace: str, name: str, **rest: Any) -> Subject:
     return Subject.authenticated(user, (GROUP, f"{GROUP}:{namespace}"), **rest)
 
 
+def groups_of(user: str) -> tuple[str, ...]:
+    """Return the groups that Kubernetes gives a ServiceAccount by its user name; none to anybody else."""
+    prefix, kind, namespace, *name = [*user.split(":"), "", ""][:4]
+    return (GROUP, f"{GROUP}:{namespace}") if (prefix, kind) == ("system", "serviceaccount") and name[0] else ()
+
+
 def is_named(namespace: object, name: object) -> bool:
     """Tell whether both are names that Kubernetes admits."""
     return _fits(_NAMESPACE, namespace, 63) and _fits(_NAME, name, 253)

@@ -18,7 +18,7 @@ from extauthz.document import Document
 from extauthz.errors import ConfigurationError, Problem
 from extauthz.found import Found
 from extauthz.gateway import Gateway
-from extauthz.identity.serviceaccount import GROUP
+from extauthz.identity.serviceaccount import groups_of
 from extauthz.lookup.artifact import namespace_of_key, run_of_key
 from extauthz.policy import files
 from extauthz.policytest.model import NOBODY, CaseModel, IdentityModel, ObjectModel, PolicyTestModel, RequestModel
@@ -26,8 +26,6 @@ from extauthz.request import Body, Request, read
 from extauthz.service import KEYS, LOOKUPS
 from extauthz.settings import ResponseSettings
 from extauthz.subject import Subject
-
-_SERVICE_ACCOUNT = "system:serviceaccount:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +144,8 @@ def _problem(case: CaseModel, name: str, decision: Decision) -> str:
 def _subject(identity: IdentityModel | None) -> Subject | None:
     if identity is None:
         return None
-    groups = list(identity.groups)
-    if identity.user.startswith(_SERVICE_ACCOUNT):
-        namespace = identity.user.removeprefix(_SERVICE_ACCOUNT).partition(":")[0]
-        groups += [GROUP, f"{GROUP}:{namespace}"]
-    return Subject.authenticated(identity.user, tuple(groups), authenticator="test", claims=identity.claims)
+    groups = (*identity.groups, *groups_of(identity.user))
+    return Subject.authenticated(identity.user, groups, authenticator="test", claims=identity.claims)
 
 
 def _objects(lookups: Mapping[str, Mapping[str, str | ObjectModel]]) -> dict[str, dict[str, Found]]:

@@ -76,13 +76,18 @@ class RbacStore:
         """Return the effective rules of a role, or None if there is no such role."""
         index = self._compiled.get(key)
         if index is None:
-            rules = self._effective(key)
+            rules = self.effective(key)
             if rules is None:
                 return None
             index = self._compiled[key] = RuleIndex(rules)
         return index
 
-    def _effective(self, key: Key) -> tuple[Rule, ...] | None:
+    def bindings(self, namespace: str) -> Iterator[Binding]:
+        """Yield the bindings of a namespace (empty: the cluster-wide ones), by name."""
+        return (self._bindings[key] for key in sorted(self._bindings) if key[1] == namespace)
+
+    def effective(self, key: Key) -> tuple[Rule, ...] | None:
+        """Return the rules of a role, aggregated ones filled in, or None if there is no such role."""
         kind, _, name = key
         if kind == "ClusterRole":
             return self._cluster_roles.rules(name)

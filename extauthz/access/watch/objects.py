@@ -50,7 +50,7 @@ class KnownObjects:
         key, new = _key(manifest), self._resource.scopes(manifest)
         old = self._known.get(key, ())
         self._known[key] = new
-        if self._sink:  # the items of a list come without their kind
+        if self._sink is not None:  # the items of a list come without their kind
             self._sink.apply({**manifest, "kind": self._resource.kind, "apiVersion": self._resource.api_version})
         if self._listed is None:
             self._raise(old, new)
@@ -71,7 +71,7 @@ class KnownObjects:
             self._generations.raise_for(old + new)
 
     def _tell_deleted(self, key: _Key) -> None:
-        if self._sink:
+        if self._sink is not None:
             self._sink.delete(self._resource.kind, *key)
 
 
