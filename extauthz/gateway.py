@@ -282,7 +282,7 @@ class _Flow:
         return self._in_shadow(decision) if self.policy.shadow.covers(reviews) else decision
 
     def _allow(self, reason: str, message: str, reviews: tuple[Review, ...] = ()) -> Decision:
-        headers, remove = self.gateway.identity_headers.of(self.subject)
+        headers, remove = self.gateway.identity_headers.of(self.subject, self.request.headers)
         withheld = self.rule.withheld if self.rule else None
         if self.beside and self.beside.withheld:
             # What a rule in shadow takes off is taken off, whoever decides.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 from extauthz.errors import Unavailable
@@ -13,11 +14,25 @@ MAX_GROUPS_HEADER_BYTES = 8192
 
 Headers = tuple[tuple[str, str], ...]
 
+NAMING_A_USER = (
+    *("gap-auth", "kubeflow-groups", "kubeflow-userid", "remote-user", "x-webauth-user"),
+    *("impersonate-group", "impersonate-uid", "impersonate-user", "x-remote-group", "x-remote-uid", "x-remote-user"),
+    *(
+        f"{prefix}-{what}"
+        for prefix in ("x-auth-request", "x-forwarded")
+        for what in ("access-token", "email", "groups", "preferred-username", "user")
+    ),
+    *("x-amzn-oidc-accesstoken", "x-amzn-oidc-data", "x-amzn-oidc-identity"),
+    *("x-goog-authenticated-user-email", "x-goog-authenticated-user-id", "x-goog-iap-jwt-assertion"),
+)
+"""Headers by which proxies name users, and which upstreams may believe: oauth2-proxy's, kube-apiserver's, clouds'."""
+
 
 class IdentityHeaders:
     """The headers that tell the upstream who asks, and every look-alike that a client could have sent."""
 
     def __init__(self, response: ResponseSettings) -> None:
+        """Take the settings; what they do not name is removed where a client is seen to send it."""
         self._user = response.user_header
         self._groups = response.groups_header
         own = [name for name in (response.user_header, response.groups_header) if name]
@@ -25,13 +40,21 @@ class IdentityHeaders:
         twins = [twin for name in names for twin in header_spellings(name)[1:]]
         self._always = (*response.remove_headers, *twins)
         self._everything = (*own, *self._always)
+        spellings = {spelling for name in NAMING_A_USER for spelling in header_spellings(name)}
+        self._impostors = spellings.difference(self._everything)
         self._known = lru_cache(maxsize=4096)(self._told)
 
-    def of(self, subject: Subject | None) -> tuple[Headers, tuple[str, ...]]:
-        """Return the headers to set and those to remove. Raises Unavailable for a user that no header can carry."""
-        if subject is None:
-            return (), self._everything
-        return self._known(subject.user, subject.groups, subject.credential)
+    def of(self, subject: Subject | None, sent: Mapping[str, str]) -> tuple[Headers, tuple[str, ...]]:
+        """Return the headers to set, and those to remove of what was sent and of what may have been.
+
+        Raises Unavailable for a user that no header can carry.
+        """
+        told, remove = (
+            self._known(subject.user, subject.groups, subject.credential) if subject else ((), self._everything)
+        )
+        if self._impostors.isdisjoint(sent):
+            return told, remove
+        return told, (*remove, *sorted(self._impostors.intersection(sent)))
 
     def _told(self, user: str, all_groups: tuple[str, ...], credential: Headers) -> tuple[Headers, tuple[str, ...]]:
         if not _fits_header(user):

@@ -64,7 +64,10 @@ HEADERS_IN_CHECK = (
         "traceparent",
         "upgrade",
     ),
-    *("kubeflow-groups", "kubeflow-userid", "x-envoy-auth-partial-body", "x-request-id"),
+    *("x-envoy-auth-partial-body", "x-request-id"),
+    # Whatever may name a user, so that it can be taken off.
+    *("gap*", "impersonate*", "kubeflow*", "remote*", "x-amzn*", "x-auth*", "x-forwarded*", "x-goog*", "x-remote*"),
+    *("x-webauth*", "x_*"),
     # A CGI-like upstream reads every spelling as the same.
     *(spelling for name in _OVERRIDES for spelling in header_spellings(name)),
 )
@@ -192,7 +195,13 @@ def _address(port: int) -> Address:
 
 
 def _names(names: tuple[str, ...]) -> ListStringMatcher:
-    return ListStringMatcher(patterns=[StringMatcher(exact=name, ignore_case=True) for name in names])
+    return ListStringMatcher(patterns=[_pattern(name) for name in names])
+
+
+def _pattern(name: str) -> StringMatcher:
+    if name.endswith("*"):
+        return StringMatcher(prefix=name[:-1], ignore_case=True)
+    return StringMatcher(exact=name, ignore_case=True)
 
 
 def _timeout(config: EnvoyConfig) -> timedelta:

@@ -77,7 +77,7 @@ async def test_keys_rotate_under_load_without_a_refusal_or_a_hole(tmp_path: Path
 async def outage(folder: Path, caplog: pytest.LogCaptureFixture, seconds: float = 0) -> TokenLoad:
     """Take the issuer down for so long, and for three failed fetches at least; bring it back, and return the load."""
     key, clock = rsa_key("outage"), asyncio.get_running_loop().time
-    async with loaded(folder, key, seconds + PATIENCE_SECONDS) as world:
+    async with loaded(folder, key, 10 * seconds + PATIENCE_SECONDS) as world:
         await world.load.settled(key, 0)
         await world.server.down()
         over = clock() + seconds

@@ -120,7 +120,11 @@ def _body(settings: Json) -> Json:
 
 
 def _names(names: Iterable[str]) -> Json:
-    return {"patterns": [{"exact": name, "ignore_case": True} for name in names]}
+    return {"patterns": [{**_pattern(name), "ignore_case": True} for name in names]}
+
+
+def _pattern(name: str) -> Json:
+    return {"prefix": name[:-1]} if name.endswith("*") else {"exact": name}
 
 
 def _rule(rule: Json) -> Json:
