@@ -162,6 +162,7 @@ def test_pods_are_confined(objects: tuple[Object, ...]) -> None:
     for deployment in of(objects, "Deployment"):
         spec = deployment["spec"]
         pod, (container,) = spec["template"]["spec"], spec["template"]["spec"]["containers"]
+        assert pod["enableServiceLinks"] is False, "EXTAUTHZ_SERVICE_HOST would be read as a setting"
         assert pod["securityContext"]["runAsNonRoot"]
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert container["securityContext"] == {
@@ -170,12 +171,26 @@ def test_pods_are_confined(objects: tuple[Object, ...]) -> None:
             "capabilities": {"drop": ["ALL"]},
         }
         assert all(mount["readOnly"] for mount in container["volumeMounts"])
-        assert spec["replicas"] >= 2
+        assert "replicas" not in spec, "the autoscaler's to say"
         assert spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
         pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
         assert pod["terminationGracePeriodSeconds"] > pause + 5 > 15
         probes = [container[probe]["httpGet"]["port"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")]
         assert probes == ["admin"] * 3
+
+
+def test_one_pod_is_never_all(objects: tuple[Object, ...]) -> None:
+    """There are two pods at least, never two gone at once, and not on one node where that can be."""
+    kinds = ("Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget", "Service")
+    names = [sorted(found["metadata"]["name"] for found in of(objects, kind)) for kind in kinds]
+    assert all(found == names[0] for found in names)
+    for found in of(objects, "HorizontalPodAutoscaler"):
+        assert found["spec"]["minReplicas"] >= 2
+    for found in of(objects, "PodDisruptionBudget"):
+        assert found["spec"]["maxUnavailable"] == 1
+    for found in of(objects, "Deployment"):
+        spread = found["spec"]["template"]["spec"]["topologySpreadConstraints"]
+        assert {item["topologyKey"] for item in spread} == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
 
 
 def test_the_guard_watches_all_it_needs_and_writes_nothing() -> None:
