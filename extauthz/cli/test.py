@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from extauthz.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
     from extauthz.policytest import Coverage, Result
@@ -16,6 +19,8 @@ def policy_tests(
     coverage: Annotated[
         bool, typer.Option("--coverage", help="Tell which cases reach each rule, and which rule decides each route.")
     ] = False,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the results as JUnit XML, too.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Run again whenever a file changes.")] = False,
     output: Annotated[Literal["text", "json"], typer.Option("--output", "-o")] = "text",
 ) -> None:
     """Run policy tests: who passes, and who must not.
@@ -24,9 +29,13 @@ def policy_tests(
     Examples:
       extauthz test policies/tests
       extauthz test policies/tests --coverage
+      extauthz test policies/tests --junit results.xml
+      extauthz test policies/tests --watch
 
-    A test names a request and the identities that pass; every other identity of its file
-    must be refused, and so must a request without a credential. The rights are those of the
+    A test names a request and the identities that pass, or several requests and which of
+    them pass for whom; every other identity of its file must be refused, and so must a
+    request without a credential. It may name the rule that must decide, the rights that must
+    be asked for and the headers that the upstream must get. The rights are those of the
     RBAC manifests that the file names; no cluster is asked.
 
     With --coverage every rule is listed with the number of cases that reach it, and every
@@ -34,15 +43,29 @@ def policy_tests(
 
     Exit code 0 when all hold, 1 when one does not, 2 when a file cannot be used.
     """
+    if not watch:
+        raise typer.Exit(_run(paths, coverage, junit, output))
+    for _ in _changes(paths):
+        try:
+            _run(paths, coverage, junit, output)
+        except ConfigurationError as error:
+            typer.echo(f"error: {error}", err=True)
+
+
+def _run(paths: list[Path], coverage: bool, junit: Path | None, output: str) -> int:
+    """Run all tests once; return the exit code."""
     import json
 
     from extauthz import policytest
+    from extauthz.policytest.junit import render
 
     suites = policytest.load(paths)
     results = [result for suite in suites for result in suite.run()]
     wrong = [result for result in results if result.problem]
     covered = list(policytest.covered(suites, results)) if coverage else []
     cases = sum(len(suite.model.tests) for suite in suites)
+    if junit:
+        _write(junit, render(results))
     if output == "json":
         typer.echo(json.dumps(_document(cases, results, wrong, covered)))
     else:
@@ -51,13 +74,32 @@ def policy_tests(
         for result in wrong:
             _tell(result)
         typer.echo(f"{cases} cases, {len(results)} decisions, {len(wrong)} wrong")
-    raise typer.Exit(1 if wrong else 0)
+    return 1 if wrong else 0
+
+
+def _changes(paths: list[Path]) -> Iterator[None]:
+    """Yield now, and whenever a file of the tests, or one that they name, has changed."""
+    import watchfiles
+
+    from extauthz import policytest
+
+    yield
+    seen = policytest.named(paths)
+    for _ in watchfiles.watch(*{path if path.is_dir() else path.parent for path in seen}):
+        yield
+
+
+def _write(file: Path, content: bytes) -> None:
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        raise ConfigurationError(Problem(f"cannot be written: {error.strerror}", file)) from error
 
 
 def _tell(result: Result) -> None:
     decision = result.decision
     rule = f" by {decision.rule}" if decision.rule else ""
-    typer.echo(f"{result.file}:{result.line}: {result.case}: {result.identity} {result.problem}")
+    typer.echo(f"{result.file}:{result.line}: {result.case}: {result.who} {result.problem}")
     typer.echo(f"    {decision.outcome} {decision.status} {decision.reason}{rule}")
     typer.echo(f"    {decision.message}")
 
@@ -86,6 +128,7 @@ def _document(cases: int, results: list[Result], wrong: list[Result], covered: l
 
 def _failure(result: Result) -> dict[str, Any]:
     where = {"file": str(result.file), "line": result.line, "case": result.case, "identity": result.identity}
+    where |= {"request": result.request} if result.request else {}
     return {**where, "problem": result.problem, "decision": result.decision.as_json()}
 
 

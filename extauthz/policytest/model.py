@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from extauthz.document import Model
 from extauthz.identity_settings import FilePath
@@ -49,17 +50,63 @@ class RequestModel(Model):
     """The body, sent as JSON; text is sent as it is."""
 
 
+class ReviewModel(Model):
+    """A right that is asked for: of an API resource, or with `path` of a URL."""
+
+    verb: str
+    """The verb."""
+    group: str = ""
+    """The API group."""
+    resource: str = ""
+    """The resource, in plural."""
+    subresource: str = ""
+    """The subresource."""
+    namespace: str = ""
+    """The namespace; empty for all of them."""
+    name: str = ""
+    """The object's name; empty for all of them."""
+    path: str = ""
+    """A URL path that is no API object."""
+
+
 class CaseModel(Model):
     """One request, and who may make it."""
 
     name: Annotated[str, Field(min_length=1)]
     """What must hold, in words."""
-    request: RequestModel
+    request: RequestModel | None = None
     """The request, which every identity of the file makes."""
-    allow: list[str] = []
-    """The identities that pass. All others must be refused, `nobody` among them."""
+    requests: dict[str, RequestModel] | None = None
+    """Instead of one request several, by names that `allow` uses: every identity makes every one of them."""
+    allow: list[str] | dict[str, list[str]] = []
+    """The identities that pass; with `requests`, each with the requests that pass. All else must be refused, whatever
+    `nobody` asks for included."""
     rule: str | None = None
     """The name of the rule that must decide."""
+    reviews: list[ReviewModel] | None = None
+    """The rights that must be asked for, no more and no fewer, whoever of the identities asks."""
+    headers: dict[str, str | None] = {}
+    """Headers that the upstream must get where the request passes; `null` is one that is taken off."""
+
+    @model_validator(mode="after")
+    def _one_form(self) -> CaseModel:
+        if (self.request is None) == (self.requests is None):
+            raise ValueError(f"test {self.name!r} needs exactly one of request and requests")
+        if self.requests is not None and not isinstance(self.allow, dict) and self.allow:
+            raise ValueError(f"test {self.name!r} has requests, so allow needs the requests of each identity")
+        if self.request is not None and isinstance(self.allow, dict):
+            raise ValueError(f"test {self.name!r} has one request, so allow is a list of identities")
+        if self.requests is not None and (self.reviews is not None or self.headers):
+            raise ValueError(f"test {self.name!r} has several requests; reviews and headers are expected of one")
+        return self
+
+    def matrix(self) -> Iterator[tuple[str, RequestModel, frozenset[str]]]:
+        """Yield every request with its name, empty for the only one, and the identities that pass."""
+        if self.request is not None:
+            yield "", self.request, frozenset(self.allow)
+        for name, request in (self.requests or {}).items():
+            passing = self.allow.items() if isinstance(self.allow, dict) else ()
+            yield name, request, frozenset(identity for identity, names in passing if name in names)
 
 
 class PolicyTestModel(Model):

@@ -5,6 +5,7 @@ Every identity makes every request, so whoever is not expected to pass is proven
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from extauthz.gateway import Gateway
 from extauthz.identity.serviceaccount import groups_of
 from extauthz.lookup.artifact import namespace_of_key, run_of_key
 from extauthz.policy import files
-from extauthz.policytest.model import NOBODY, CaseModel, IdentityModel, ObjectModel, PolicyTestModel, RequestModel
+from extauthz.policytest import expect
+from extauthz.policytest.model import NOBODY, IdentityModel, ObjectModel, PolicyTestModel, RequestModel
 from extauthz.request import Body, Request, read
 from extauthz.service import KEYS, LOOKUPS
 from extauthz.settings import ResponseSettings
@@ -38,6 +40,13 @@ class Result:
     identity: str
     decision: Decision
     problem: str = ""
+    request: str = ""
+    """The name of the request, where the case has several."""
+
+    @property
+    def who(self) -> str:
+        """Who made which request."""
+        return f"{self.identity} ({self.request})" if self.request else self.identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +90,12 @@ class Suite:
         gateways[NOBODY] = self.gateway(None)
         for index, case in enumerate(self.model.tests):
             line, _ = self._part.position(("tests", index))
-            request = request_of(case.request)
-            for name, gateway in gateways.items():
-                decision = cast("Decision", gateway.decide(request))  # nothing here has to be awaited
-                yield Result(self.file, line, case.name, name, decision, _problem(case, name, decision))
+            for label, model, passing in case.matrix():
+                request = request_of(model)
+                for name, gateway in gateways.items():
+                    decision = cast("Decision", gateway.decide(request))  # nothing here has to be awaited
+                    wrong = expect.problem(case, decision, passes=name in passing)
+                    yield Result(self.file, line, case.name, name, decision, wrong, label)
 
     def gateway(self, identity: IdentityModel | None) -> Gateway:
         """Return the gateway as somebody meets it; None is nobody."""
@@ -104,7 +115,14 @@ class Suite:
             for place, name in enumerate(case.allow):
                 if name not in known:
                     hint = document.near(name, known) or f"the identities are {', '.join(sorted(known))}"
-                    yield self._part.problem(("tests", index, "allow", place), f"unknown identity {name!r}", hint)
+                    at = name if isinstance(case.allow, dict) else place
+                    yield self._part.problem(("tests", index, "allow", at), f"unknown identity {name!r}", hint)
+            for name, requests in case.allow.items() if isinstance(case.allow, dict) else ():
+                for place, request in enumerate(requests):
+                    if request not in (case.requests or {}):
+                        hint = document.near(request, case.requests or {})
+                        where = ("tests", index, "allow", name, place)
+                        yield self._part.problem(where, f"unknown request {request!r}", hint)
         for kind in self.model.lookups:
             if kind not in LOOKUPS:
                 yield self._part.problem(("lookups", kind), f"unknown kind {kind!r}", document.near(kind, LOOKUPS))
@@ -128,17 +146,20 @@ def load(paths: Sequence[Path]) -> list[Suite]:
     return suites
 
 
+def named(paths: Sequence[Path]) -> set[Path]:
+    """Return the files and folders on which tests depend, as far as they can be read."""
+    found = set(paths)
+    with contextlib.suppress(ConfigurationError):
+        parts = (part for file in files.find(paths) for part in document.read(file) if _is_test(part))
+        for part in parts:
+            model = part.validate(PolicyTestModel)
+            found.update(model.resolved(part.file, [*model.policies, *model.manifests]))
+    return {path for path in found if path.exists()}
+
+
 def _is_test(part: Document) -> bool:
     """Whether a document is one of tests."""
     return isinstance(part.data, dict) and part.data.get("kind") == "PolicyTest"
-
-
-def _problem(case: CaseModel, name: str, decision: Decision) -> str:
-    wanted = name in case.allow
-    if decision.allowed is not wanted:
-        return f"must {'pass' if wanted else 'be refused'}"
-    decided = decision.rule.name if decision.rule else None
-    return f"must be decided by rule {case.rule!r}" if case.rule not in (None, decided) else ""
 
 
 def _subject(identity: IdentityModel | None) -> Subject | None:

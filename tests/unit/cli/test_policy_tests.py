@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -179,3 +186,145 @@ def test_validate_checks_every_placement(extauthz: Run, tests: Path) -> None:
     second = tests.parent / "second.yaml"
     second.write_text(inner.replace("inner: /x", "further: ''").replace("name: ", "name: second-"))
     assert "decides the same requests" in extauthz("validate", policy, second).err
+
+
+MATRIX = """\
+  - name: matrix
+    requests:
+      own: {path: /mine/a}
+      other: {path: /mine/b}
+      open: {path: /open}
+    allow:
+      alice: [own, open]
+      robot: [own, open]
+      bob: [open]
+      nobody: [open]
+  - name: what is asked for
+    request: {path: /mine/a}
+    allow: [alice, robot]
+    reviews: [{verb: get, resource: r, namespace: a}]
+  - name: what the upstream gets
+    request: {path: /open}
+    allow: [alice, robot, bob, nobody]
+    headers: {kubeflow-groups: null}
+"""
+
+
+def test_matrices_reviews_and_headers(extauthz: Run, tests: Path) -> None:
+    """Every identity makes every request; rights and headers are held, too."""
+    tests.write_text(TESTS + MATRIX)
+    done = extauthz("test", str(tests))
+    assert (done.code, done.out) == (0, "5 cases, 28 decisions, 0 wrong\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wrong"),
+    [
+        ("bob: [open]", "bob: [open, own]", "matrix: bob (own) must pass"),
+        ("alice: [own, open]", "alice: [own]", "matrix: alice (open) must be refused"),
+        ("namespace: a}]", "namespace: b}]", "must be asked for the right to get r in b"),
+        ("namespace: a}]", "}]", "must be asked for the right to get r in all namespaces"),
+        ("[{verb: get, resource: r, namespace: a}]", "[]", "must not be asked for the right to get r in a"),
+        (
+            "[{verb: get, resource: r, namespace: a}]",
+            "[{verb: get, path: /x}]",
+            "must be asked for the right to get /x",
+        ),
+        ("kubeflow-groups: null", "x-none: null", "must remove the header x-none"),
+        ("kubeflow-groups: null", "x-none: a", "must set the header x-none"),
+        ("kubeflow-groups: null", "kubeflow-groups: a", "must set to 'a' the header kubeflow-groups, which is removed"),
+    ],
+)
+def test_what_a_matrix_finds(extauthz: Run, tests: Path, before: str, after: str, wrong: str) -> None:
+    """Each broken expectation is told with who asked what."""
+    assert before in MATRIX
+    tests.write_text(TESTS + MATRIX.replace(before, after))
+    done = extauthz("test", str(tests))
+    assert done.code == 1
+    assert wrong in done.out
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("bob: [open]", "bob: [opne]", "did you mean 'open'?"),
+        ("bob: [open]", "bbo: [open]", "unknown identity 'bbo'"),
+        ("    requests:", "    request: {path: /x}\n    requests:", "exactly one of request and requests"),
+        (
+            "    allow: [alice, robot]\n    reviews",
+            "    allow: {alice: []}\n    reviews",
+            "one request, so allow is a list",
+        ),
+        ("      nobody: [open]\n", "      nobody: [open]\n    headers: {a: b}\n", "are expected of one"),
+    ],
+)
+def test_what_a_matrix_cannot_say(extauthz: Run, tests: Path, before: str, after: str, message: str) -> None:
+    """A test that could not mean what it says is an error with its place."""
+    assert before in MATRIX
+    tests.write_text(TESTS + MATRIX.replace(before, after, 1))
+    done = extauthz("test", str(tests))
+    assert done.code == 2
+    assert message in done.err
+    listed = MATRIX[: MATRIX.index("    allow:")] + "    allow: [alice]\n"
+    tests.write_text(TESTS + listed)
+    assert "allow needs the requests of each identity" in extauthz("test", str(tests)).err
+
+
+def test_junit(extauthz: Run, tests: Path, tmp_path: Path) -> None:
+    """A suite for each file, a case for each decision, and what failed with the decision that fell."""
+    tests.write_text(TESTS.replace("allow: [alice, robot]\n", "allow: [alice, robot, bob]\n") + MATRIX)
+    results = tmp_path / "results.xml"
+    assert extauthz("test", str(tests), "--junit", str(results)).code == 1
+    (suite,) = ElementTree.fromstring(results.read_bytes())
+    assert (suite.get("tests"), suite.get("failures"), suite.get("name")) == ("28", "1", str(tests))
+    (failed,) = (case for case in suite if len(case))
+    assert failed.get("name") == "members: bob"
+    assert failed[0].get("message") == "bob must pass"
+    assert "deny 403 forbidden" in str(failed[0].text)
+    assert extauthz("test", str(tests), "--junit", str(tmp_path / "none" / "x.xml")).code == 2
+
+
+def test_junit_holds_no_control_character(extauthz: Run, tests: Path, tmp_path: Path) -> None:
+    """XML has no way to write them, and a file that no CI can read tells nothing."""
+    tests.write_text(TESTS.replace("name: members", 'name: "bell \\a <&>"'))
+    assert extauthz("test", str(tests), "--junit", str(tmp_path / "x.xml")).code == 0
+    (suite,) = ElementTree.fromstring((tmp_path / "x.xml").read_bytes())
+    assert suite[0].get("name") == "bell \ufffd <&>: alice"
+
+
+def test_watching(tests: Path) -> None:
+    """With --watch the tests run again when a policy changes, through an error and after it."""
+    command = [sys.executable, "-u", "-m", "extauthz", "test", "--watch", str(tests)]
+    policy = tests.parent / "policy.yaml"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "2 cases, 8 decisions, 0 wrong\n"
+        told: queue.Queue[str] = queue.Queue()
+        reader = threading.Thread(target=_hand_over, args=(process.stdout, told))
+        reader.start()
+        try:
+            for text, expected in (
+                (POLICY.replace("get", "fly"), "must pass"),
+                ("a: [", "error:"),
+                (POLICY, "0 wrong"),
+            ):
+                while not any(expected in line for line in _drained(told)):
+                    # The watch may not have begun yet, so the change is made until it is seen.
+                    policy.write_text(text)
+        finally:
+            process.terminate()
+            reader.join(60)
+
+
+def _hand_over(lines: Iterable[str], told: queue.Queue[str]) -> None:
+    for line in lines:
+        told.put(line)
+
+
+def _drained(told: queue.Queue[str]) -> list[str]:
+    """Return what was told within a moment."""
+    lines = []
+    with contextlib.suppress(queue.Empty):
+        while True:
+            lines.append(told.get(timeout=2))
+    return lines

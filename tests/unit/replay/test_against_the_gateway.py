@@ -69,7 +69,7 @@ def asked(suite: Suite, under: Policy) -> Iterator[tuple[Gateway, Request]]:
     for identity in (None, *suite.model.identities.values()):
         gateway = suite.gateway(identity)
         gateway.policy = under
-        yield from ((gateway, request_of(case.request)) for case in suite.model.tests)
+        yield from ((gateway, request_of(made)) for case in suite.model.tests for _, made, _ in case.matrix())
 
 
 def decide(gateway: Gateway, request: Request) -> Decision:
