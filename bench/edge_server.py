@@ -21,9 +21,10 @@ from extauthz.access.generations import Generations
 from extauthz.edge import grpc, http
 from extauthz.edge.native import grpc as native_grpc
 from extauthz.edge.native import http as native_http
+from extauthz.listener_settings import GrpcListener, HttpListener
 from extauthz.review import Attributes, Review
 from extauthz.service import Service
-from extauthz.settings import GrpcListener, HttpListener, ReviewCacheSettings
+from extauthz.settings import ReviewCacheSettings
 from extauthz.subject import Subject
 
 ADDRESS = "127.0.0.1:0"

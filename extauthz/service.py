@@ -1,53 +1,43 @@
-"""The life of the service: build, start, serve, stop.
-
-`build_gateway` is what the CLI and the server share, so that both decide alike.
-"""
+"""The life of the service: build, start, serve, drain, stop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from prometheus_client import Metric
 
-from extauthz import policy
-from extauthz.access import authority
-from extauthz.access.authority import Authority
 from extauthz.console import load as console
 from extauthz.edge.admin import AdminEdge
 from extauthz.edge.grpc import GrpcEdge
 from extauthz.edge.http import HttpEdge
-from extauthz.edge.listen import Listening
+from extauthz.edge.listen import Bound, Listening
 from extauthz.edge.native import grpc as native_grpc
 from extauthz.edge.native import http as native_http
 from extauthz.edge.reply import Refusals
-from extauthz.gateway import Gateway
-from extauthz.identity import Authenticators
-from extauthz.lookup import kfp
-from extauthz.lookup.artifact import namespace_of_key
-from extauthz.lookup.kfp import KfpLookup
-from extauthz.lookup.viewer import namespace_of_token
+from extauthz.edge.tls import Certificates
+from extauthz.listener_settings import GrpcListener, HttpListener, Listeners
+from extauthz.loading import (
+    load_audit_writer,
+    load_authenticator,
+    load_authority,
+    load_certificates,
+    load_lookup,
+    load_policy,
+)
 from extauthz.observe import families
 from extauthz.observe.audit.log import AuditLog
 from extauthz.observe.audit.mask import Mask
 from extauthz.observe.audit.recent import RecentDecisions
-from extauthz.observe.audit.writer import AuditWriter
 from extauthz.observe.meter import MeteredGateway
 from extauthz.observe.metrics import Metrics
 from extauthz.policy import Policy
 from extauthz.policy.reload import PolicyWatch
-from extauthz.settings import GrpcListener, HttpListener, Settings
-
-KEYS = {"artifact": namespace_of_key, "viewer": namespace_of_token}
-"""The kinds of keys that a policy may name in `key:KIND:SOURCE`."""
-
-LOOKUPS = kfp.KINDS
-"""The kinds of objects that a policy may name in `lookup:KIND:SOURCE` where the settings say whom to ask."""
+from extauthz.settings import Settings
 
 RESTART_SECONDS = 1.0
 
@@ -57,67 +47,10 @@ READINESS_SECONDS = 0.25
 _logger = logging.getLogger(__name__)
 
 
-def load_policy(settings: Settings, instead: Sequence[Path] = ()) -> Policy:
-    """Load the policy that settings name, or `instead` of it others. Raises ConfigurationError."""
-    lookups = LOOKUPS if settings.lookups.kfp else ()
-    paths = instead or [settings.resolve(path) for path in settings.policy.paths]
-    session = settings.identity.session
-    return policy.load(
-        paths,
-        KEYS,
-        lookups,
-        placement=settings.policy.placement,
-        hosts=settings.policy.hosts,
-        values=settings.policy.values,
-        session_cookie=session.cookie if session else "",
-    )
-
-
-def load_lookup(settings: Settings) -> KfpLookup | None:
-    """Build the lookup that settings name, or None. Raises ConfigurationError."""
-    return KfpLookup(settings.lookups.kfp, resolve=settings.resolve) if settings.lookups.kfp else None
-
-
-def load_authority(settings: Settings) -> Authority:
-    """Build the authority that settings name. Raises ConfigurationError."""
-    return authority.of(settings.access, settings.resolve)
-
-
-def load_authenticator(settings: Settings) -> Authenticators:
-    """Build the authenticators that settings name."""
-    asked = settings.identity.token_review
-    if asked is None:
-        return Authenticators(settings.identity, resolve=settings.resolve)
-    # This brings the kubernetes package, which everybody else does without.
-    from extauthz.access.kubernetes.tokenreview import TokenReviews
-
-    reviewer = TokenReviews(asked, kubeconfig=settings.resolve(asked.kubeconfig) if asked.kubeconfig else None)
-    return Authenticators(settings.identity, resolve=settings.resolve, reviewer=reviewer)
-
-
-def load_audit_writer(settings: Settings) -> AuditWriter | None:
-    """Build the writer of the audit log that settings name, or None."""
-    audit = settings.audit
-    if audit.output == "off":
-        return None
-    file = settings.resolve(audit.file) if audit.file else None
-    return AuditWriter(file, queue_records=audit.queue_records)
-
-
-def _grpc_edge(
-    gateway: Gateway, listener: GrpcListener, refusals: Refusals, limit: int, listening: Listening | None
-) -> GrpcEdge | native_grpc.GrpcEdge:
-    if listener.server == "native":
-        return native_grpc.GrpcEdge(gateway, listener, max_body_bytes=limit, refusals=refusals, listening=listening)
-    return GrpcEdge(gateway, listener, max_body_bytes=limit, refusals=refusals)
-
-
-def _http_edge(
-    gateway: Gateway, listener: HttpListener, refusals: Refusals, limit: int, listening: Listening | None
-) -> HttpEdge | native_http.HttpEdge:
-    if listener.server == "native":
-        return native_http.HttpEdge(gateway, listener, max_body_bytes=limit, refusals=refusals, listening=listening)
-    return HttpEdge(gateway, listener, max_body_bytes=limit, refusals=refusals)
+def _bound(listeners: Listeners, certificates: Mapping[str, Certificates]) -> dict[str, Listening]:
+    """Return the listeners' own addresses as sources of connections."""
+    named = {"grpc": listeners.grpc, "http": listeners.http, "admin": listeners.admin}
+    return {name: Bound(listener.address, certificates.get(name)) for name, listener in named.items() if listener}
 
 
 class Service:
@@ -128,8 +61,9 @@ class Service:
 
         `listening` says where the connections of `grpc`, `http` and `admin` come from instead of their addresses.
         """
-        elsewhere = listening or {}
         self.settings = settings
+        self.certificates = load_certificates(settings)
+        elsewhere = {**_bound(settings.listeners, self.certificates), **(listening or {})}
         self.authenticator = load_authenticator(settings)
         self.authority = load_authority(settings)
         self.lookup = load_lookup(settings)
@@ -147,12 +81,10 @@ class Service:
         if self._audit_writer or recent:
             self.gateway.observer = self._audit_log(recent).observe
         self._console = console.load(asked, recent, self) if asked and recent else None
-        limit = settings.body.max_request_bytes
         listeners = settings.listeners
         refusals = Refusals(settings.response.refusal_page, self.authority.owner)
-        grpc, http = listeners.grpc, listeners.http
-        self._grpc = _grpc_edge(self.gateway, grpc, refusals, limit, elsewhere.get("grpc")) if grpc else None
-        self._http = _http_edge(self.gateway, http, refusals, limit, elsewhere.get("http")) if http else None
+        self._grpc = self._grpc_edge(listeners.grpc, refusals, elsewhere["grpc"]) if listeners.grpc else None
+        self._http = self._http_edge(listeners.http, refusals, elsewhere["http"]) if listeners.http else None
         self._watch = PolicyWatch(
             [settings.resolve(path) for path in settings.policy.paths],
             load=lambda: load_policy(settings),
@@ -167,10 +99,30 @@ class Service:
             warnings=self.warnings,
             metrics=self.metrics.exposition,
             console=self._console.application() if self._console else None,
-            listening=elsewhere.get("admin"),
+            listening=elsewhere["admin"],
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._state = "starting"
+
+    def _grpc_edge(
+        self, listener: GrpcListener, refusals: Refusals, listening: Listening
+    ) -> GrpcEdge | native_grpc.GrpcEdge:
+        limit, certificates = self.settings.body.max_request_bytes, self.certificates.get("grpc")
+        if listener.server == "native":
+            return native_grpc.GrpcEdge(
+                self.gateway, listener, max_body_bytes=limit, refusals=refusals, listening=listening
+            )
+        return GrpcEdge(self.gateway, listener, max_body_bytes=limit, refusals=refusals, certificates=certificates)
+
+    def _http_edge(
+        self, listener: HttpListener, refusals: Refusals, listening: Listening
+    ) -> HttpEdge | native_http.HttpEdge:
+        limit, certificates = self.settings.body.max_request_bytes, self.certificates.get("http")
+        if listener.server == "native":
+            return native_http.HttpEdge(
+                self.gateway, listener, max_body_bytes=limit, refusals=refusals, listening=listening
+            )
+        return HttpEdge(self.gateway, listener, max_body_bytes=limit, refusals=refusals, certificates=certificates)
 
     def _audit_log(self, recent: RecentDecisions | None) -> AuditLog:
         audit = self.settings.audit
@@ -185,6 +137,8 @@ class Service:
         yield partial(families.tokens, self.authenticator.tokens)
         if self.lookup:
             yield partial(families.lookups, self.lookup)
+        if self.certificates:
+            yield partial(families.certificates, self.certificates)
         if self._audit_writer:
             yield partial(families.audit, self._audit_writer)
 
@@ -215,6 +169,7 @@ class Service:
         found = [self._watch.problem] if self._watch.problem else []
         found += (str(warning) for warning in self.gateway.policy.warnings)
         found += [self._audit_writer.problem] if self._audit_writer and self._audit_writer.problem else []
+        found += (each.problem for each in self.certificates.values() if each.problem)
         return found + self.authority.warnings()
 
     async def start(self) -> None:
@@ -231,6 +186,9 @@ class Service:
         if self.lookup:
             await self.lookup.start()
         self._tasks.append(asyncio.create_task(_keep_running("policy watch", self._watch.run)))
+        for name, certificates in self.certificates.items():
+            work = _keep_running(f"certificates of {name}", certificates.run)
+            self._tasks.append(asyncio.create_task(work))
         if self._console:
             self._tasks.append(asyncio.create_task(_keep_running("console", self._console.keep)))
         if self._grpc:
@@ -241,15 +199,23 @@ class Service:
         self._state = ""
         self._tasks.append(asyncio.create_task(_keep_running("readiness", self._follow_readiness)))
 
-    async def stop(self, grace: float = 5.0) -> None:
-        """Finish the checks under way within `grace` seconds, then release everything."""
+    async def drain(self, hurry: asyncio.Event) -> None:
+        """Say that this is not ready, but answer checks until Envoys have turned away: `drainSeconds`, or `hurry`."""
+        self._state = "draining"
+        if self._grpc:
+            await self._grpc.set_ready(False)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.shutdown.drain_seconds):
+                await hurry.wait()
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Finish the checks under way within `grace` seconds (by default the settings'), then release everything."""
+        grace = self.settings.shutdown.grace_seconds if grace is None else grace
         self._state = "stopping"
         self._watch.stop()
         if self._grpc:
             await self._grpc.set_ready(False)
-            await self._grpc.stop(grace)
-        if self._http:
-            await self._http.stop(grace)
+        await asyncio.gather(*(edge.stop(grace) for edge in (self._grpc, self._http) if edge))
         await self._admin.stop()
         if self.lookup:
             await self.lookup.stop()

@@ -18,49 +18,9 @@ from extauthz.document import Document, Model
 from extauthz.environment import override
 from extauthz.errors import ConfigurationError, Problem
 from extauthz.identity_settings import FilePath, HeaderName, Identity, NonEmpty
+from extauthz.listener_settings import Listeners, ShutdownSettings
 from extauthz.observe_settings import AuditSettings
-from extauthz.page_settings import ConsoleSettings, RefusalPage
-
-Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
-
-
-class GrpcListener(Model):
-    """The gRPC edge: `envoy.service.auth.v3.Authorization/Check`."""
-
-    address: Address = "0.0.0.0:9000"
-    """Host and port to listen on."""
-    reflection: bool = False
-    """Serve gRPC reflection. Only for a lab: it tells strangers what is served."""
-    server: Literal["grpcio", "native"] = "grpcio"
-    """`grpcio` is gRPC's own server; `native` is ours on asyncio, with a tenth of its CPU per check."""
-
-
-class HttpListener(Model):
-    """The HTTP edge: Envoy's `http_service` mode."""
-
-    address: Address = "0.0.0.0:9001"
-    """Host and port to listen on."""
-    path_prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = ""
-    """What Envoy's `path_prefix` puts before the original path. Requests without it are refused."""
-    server: Literal["aiohttp", "native"] = "aiohttp"
-    """`native` is a server of ours on httptools, with half the CPU per check; it speaks h2c, too."""
-
-
-class AdminListener(Model):
-    """Health and readiness, for kubelet and operators; never for end users."""
-
-    address: Address = "0.0.0.0:9002"
-    """Host and port to listen on."""
-    console: ConsoleSettings | None = None
-    """Serve the console, with `{}` for its defaults; unset serves none."""
-
-
-class Listeners(Model):
-    """Where the service is reached. Leave an edge out to switch it off."""
-
-    grpc: GrpcListener | None = Field(default_factory=GrpcListener)
-    http: HttpListener | None = Field(default_factory=HttpListener)
-    admin: AdminListener = Field(default_factory=AdminListener)
+from extauthz.page_settings import RefusalPage
 
 
 class RbacAuthorizer(Model):
@@ -249,6 +209,7 @@ class Settings(Model):
     audit: AuditSettings = Field(default_factory=AuditSettings)
     deadline_seconds: Annotated[float, Field(gt=0, le=30)] = 1.8
     """How long one decision may take, keys, lookups and reviews together. Keep it below Envoy's own timeout."""
+    shutdown: ShutdownSettings = Field(default_factory=ShutdownSettings)
 
     _folder: Path = PrivateAttr(default_factory=Path)
 
@@ -263,8 +224,8 @@ class Settings(Model):
         edges = (self.listeners.grpc, self.listeners.http)
         if self.workers > 1 and any(edge is not None and edge.server != "native" for edge in edges):
             raise ValueError("workers needs `server: native` for listeners.grpc and listeners.http")
-        if self.workers > 1 and self.listeners.admin.console is not None:
-            raise ValueError("listeners.admin.console needs `workers: 1`: each worker knows its own decisions only")
+        if self.workers > 1 and any(listener and listener.tls for listener in (*edges, self.listeners.admin)):
+            raise ValueError("workers cannot share listeners with `tls`: set workers to 1, and add pods")
         return self
 
     def to_json(self) -> str:

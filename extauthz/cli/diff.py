@@ -74,7 +74,7 @@ def diff(
 
 def _policy(path: Path, config: Path | None) -> Policy:
     from extauthz import policy, settings
-    from extauthz.service import KEYS, LOOKUPS, load_policy
+    from extauthz.loading import KEYS, LOOKUPS, load_policy
 
     return load_policy(settings.load(config), [path]) if config else policy.load([path], KEYS, LOOKUPS)
 

@@ -23,7 +23,8 @@ def serve(
 
     Example: extauthz serve --config /etc/extauthz/settings.yaml
 
-    Serves gRPC and HTTP until SIGTERM or Ctrl-C; checks under way are then answered first.
+    Serves gRPC and HTTP until SIGTERM; then says that it is not ready, answers on for shutdown.drainSeconds, and ends
+    once the checks under way are answered. Ctrl-C, and a second SIGTERM, leave out the wait.
 
     Policy files are reloaded when they change; a broken one is reported in the log and in
     /readyz of the admin listener, and the last good one keeps serving.
@@ -50,20 +51,29 @@ async def _serve(settings: Settings, log_level: str) -> None:
     import asyncio
     import logging
     import signal
+    from functools import partial
 
     from extauthz.service import Service
     from extauthz.workers.supervisor import Supervisor
 
     logger = logging.getLogger("extauthz")
-    stop = asyncio.Event()
+    ending, hurry = asyncio.Event(), asyncio.Event()
+
+    def end(*, at_once: bool) -> None:
+        if at_once or ending.is_set():
+            hurry.set()
+        ending.set()
+
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGINT, partial(end, at_once=True))
+    loop.add_signal_handler(signal.SIGTERM, partial(end, at_once=False))
     service = Supervisor(settings, log_level=log_level) if settings.workers > 1 else Service(settings)
     try:
         await service.start()
         logger.info("serving: grpc %s, http %s, admin %s", service.grpc_port, service.http_port, service.admin_port)
-        await stop.wait()
+        await ending.wait()
+        logger.info("draining for up to %s s; another signal ends that", settings.shutdown.drain_seconds)
+        await service.drain(hurry)
         logger.info("stopping")
     finally:
         await service.stop()

@@ -42,8 +42,8 @@ def validate(
 def _examine(paths: list[Path]) -> tuple[list[Problem], list[Problem], str]:
     """Return errors, warnings and a summary."""
     from extauthz import policy
+    from extauthz.loading import KEYS, LOOKUPS
     from extauthz.policy import files
-    from extauthz.service import KEYS, LOOKUPS
 
     errors: list[Problem] = []
     warnings: list[Problem] = []
@@ -77,7 +77,7 @@ def _examine(paths: list[Path]) -> tuple[list[Problem], list[Problem], str]:
 def _settings(file: Path) -> tuple[Problem, ...]:
     """Return the warnings of a settings file and of what it names. Raises ConfigurationError."""
     from extauthz import settings
-    from extauthz.service import load_authority, load_lookup, load_policy
+    from extauthz.loading import load_authority, load_lookup, load_policy
 
     loaded = settings.load(file)
     load_authority(loaded)

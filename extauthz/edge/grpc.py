@@ -16,9 +16,10 @@ from grpc_reflection.v1alpha import reflection
 from extauthz.decision import Decision
 from extauthz.edge import check
 from extauthz.edge.reply import PLAIN, Refusals
+from extauthz.edge.tls import Certificates
 from extauthz.errors import ConfigurationError, ExtauthzError, Problem
 from extauthz.gateway import Gateway
-from extauthz.settings import GrpcListener
+from extauthz.listener_settings import GrpcListener
 
 SERVICE = "envoy.service.auth.v3.Authorization"
 BESIDE_BODY_BYTES = 1024 * 1024
@@ -31,8 +32,15 @@ class GrpcEdge:
     """Serves checks over gRPC."""
 
     def __init__(
-        self, gateway: Gateway, listener: GrpcListener, *, max_body_bytes: int, refusals: Refusals = PLAIN
+        self,
+        gateway: Gateway,
+        listener: GrpcListener,
+        *,
+        max_body_bytes: int,
+        refusals: Refusals = PLAIN,
+        certificates: Certificates | None = None,
     ) -> None:
+        self._certificates = certificates
         self._gateway = gateway
         self._refusals = refusals
         self._listener = listener
@@ -53,12 +61,18 @@ class GrpcEdge:
             names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)
         try:
-            self.port = server.add_insecure_port(self._listener.address)
+            self.port = self._bind(server)
         except RuntimeError:
             raise ConfigurationError(
                 Problem(f"cannot listen on {self._listener.address}", hint="is the port taken?")
             ) from None
         await server.start()
+
+    def _bind(self, server: grpc.aio.Server) -> int:
+        address, certificates = self._listener.address, self._certificates
+        if certificates is None:
+            return int(server.add_insecure_port(address))
+        return int(server.add_secure_port(address, certificates.grpc_credentials()))
 
     async def set_ready(self, ready: bool) -> None:
         """Tell gRPC health watchers whether checks are answered."""

@@ -15,10 +15,11 @@ from extauthz.decision import Decision
 from extauthz.edge import body
 from extauthz.edge.listen import bind
 from extauthz.edge.reply import PLAIN, Refusals
+from extauthz.edge.tls import Certificates
 from extauthz.errors import ExtauthzError, Refused
 from extauthz.gateway import Gateway
+from extauthz.listener_settings import HttpListener
 from extauthz.request import Request, read
-from extauthz.settings import HttpListener
 
 REMOVE = "x-envoy-auth-headers-to-remove"
 MAX_HEAD_BYTES = 128 * 1024
@@ -31,8 +32,15 @@ class HttpEdge:
     """Serves checks over HTTP/1.1."""
 
     def __init__(
-        self, gateway: Gateway, listener: HttpListener, *, max_body_bytes: int, refusals: Refusals = PLAIN
+        self,
+        gateway: Gateway,
+        listener: HttpListener,
+        *,
+        max_body_bytes: int,
+        refusals: Refusals = PLAIN,
+        certificates: Certificates | None = None,
     ) -> None:
+        self._tls = certificates.server_context() if certificates else None
         self._refusals = refusals
         self._gateway = gateway
         self._listener = listener
@@ -54,7 +62,7 @@ class HttpEdge:
         )
         self._runner = web.ServerRunner(server)
         await self._runner.setup()
-        await web.SockSite(self._runner, listening).start()
+        await web.SockSite(self._runner, listening, ssl_context=self._tls).start()
 
     async def stop(self, grace: float) -> None:
         """Refuse new checks and finish those under way within `grace` seconds."""

@@ -7,9 +7,11 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
+from extauthz.edge.tls import Certificates
 from extauthz.errors import ConfigurationError, Problem
 
 BACKLOG = 1024
+HANDSHAKE_SECONDS = 5.0
 
 
 class Listening(Protocol):
@@ -30,12 +32,13 @@ class Listening(Protocol):
 
 
 class Bound:
-    """Listens on `host:port` itself."""
+    """Listens on `host:port` itself, with TLS where there are certificates."""
 
     max_age: float | None = None
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, certificates: Certificates | None = None) -> None:
         self._address = address
+        self._tls = certificates.server_context() if certificates else None
         self._server: asyncio.Server | None = None
         self.port = 0
 
@@ -43,7 +46,13 @@ class Bound:
         """Listen. Raises ConfigurationError when the address is taken."""
         listening = bind(self._address)
         self.port = listening.getsockname()[1]
-        self._server = await asyncio.get_running_loop().create_server(serve, sock=listening, backlog=BACKLOG)
+        self._server = await asyncio.get_running_loop().create_server(
+            serve,
+            sock=listening,
+            backlog=BACKLOG,
+            ssl=self._tls,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
+        )
 
     async def stop(self) -> None:
         """Stop listening."""

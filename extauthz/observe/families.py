@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TypeVar
+from datetime import datetime
+from typing import Protocol, TypeVar
 
 from prometheus_client.metrics_core import CounterMetricFamily as Counter
 from prometheus_client.metrics_core import GaugeMetricFamily as Gauge
@@ -14,6 +15,18 @@ from extauthz.identity.tokens import TokenAuthenticator
 from extauthz.lookup.kfp import KfpLookup
 from extauthz.observe.audit.writer import AuditWriter
 from extauthz.policy.reload import PolicyWatch
+
+
+class Certified(Protocol):
+    """The certificates of a listener."""
+
+    problem: str
+
+    @property
+    def not_after(self) -> datetime:
+        """When the one that serves expires."""
+        ...
+
 
 FamilyT = TypeVar("FamilyT", Counter, Gauge)
 
@@ -31,6 +44,16 @@ def policy(watch: PolicyWatch) -> Iterator[Metric]:
     yield labelled(Counter("extauthz_policy_reloads", "Changes of the policy files.", labels=("result",)), results)
     text = "1 while the newest policy files serve; 0 while an older policy does."
     yield Gauge("extauthz_policy_current", text, value=not watch.problem)
+
+
+def certificates(listeners: Mapping[str, Certified]) -> Iterator[Metric]:
+    """Yield until when each listener's certificate is good, and whether it is the newest."""
+    text = "When the listener's certificate expires, in Unix time."
+    expiry = Gauge("extauthz_certificate_expiry_seconds", text, labels=("listener",))
+    yield labelled(expiry, {name: found.not_after.timestamp() for name, found in listeners.items()})
+    text = "1 while the newest certificate files serve; 0 while older ones do."
+    current = Gauge("extauthz_certificate_current", text, labels=("listener",))
+    yield labelled(current, {name: not found.problem for name, found in listeners.items()})
 
 
 def tokens(authenticator: TokenAuthenticator) -> Iterator[Metric]:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from extauthz.loading import KEYS, LOOKUPS
 from extauthz.policy import Policy, Rule, load_everywhere
 from extauthz.policytest.suite import Result, Suite
 from extauthz.request import read
-from extauthz.service import KEYS, LOOKUPS
 
 ROUTES = Path(__file__).parent / "routes.txt"
 _VARIABLE = re.compile(r"\{[^{}]*\}|\*")

@@ -20,12 +20,12 @@ from extauthz.errors import ConfigurationError, Problem
 from extauthz.found import Found
 from extauthz.gateway import Gateway
 from extauthz.identity.serviceaccount import groups_of
+from extauthz.loading import KEYS, LOOKUPS
 from extauthz.lookup.artifact import namespace_of_key, run_of_key
 from extauthz.policy import files
 from extauthz.policytest import expect
 from extauthz.policytest.model import NOBODY, IdentityModel, ObjectModel, PolicyTestModel, RequestModel
 from extauthz.request import Body, Request, read
-from extauthz.service import KEYS, LOOKUPS
 from extauthz.settings import ResponseSettings
 from extauthz.subject import Subject
 

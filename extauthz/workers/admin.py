@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import web
 
 from extauthz.edge.listen import Bound
-from extauthz.settings import AdminListener
+from extauthz.listener_settings import AdminListener
 from extauthz.workers.exposition import Counts
 from extauthz.workers.worker import Answer
 
@@ -51,7 +51,8 @@ class SupervisorAdmin:
         return web.json_response({"alive": True})
 
     async def _readyz(self, request: web.Request) -> web.Response:
-        blockers = ["stopping"] if self._supervisor.stopping else []
+        state = "stopping" if self._supervisor.stopping else "draining" if self._supervisor.draining else ""
+        blockers = [state] if state else []
         warnings: list[str] = []
         for number, answer in (await self._ask_all("/readyz")).items():
             if isinstance(answer, str):

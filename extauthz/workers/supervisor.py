@@ -44,6 +44,7 @@ class Supervisor:
         self._keepers: list[asyncio.Task[None]] = []
         self._complete = asyncio.Event()
         self._stopping = asyncio.Event()
+        self.draining = False
         self._admin = SupervisorAdmin(listeners.admin, self)
         self.workers: dict[int, Worker] = {}
         """By their numbers; without those that are not running."""
@@ -86,6 +87,13 @@ class Supervisor:
         complete.cancel()
         for ended in done - {complete}:
             await ended  # a worker that cannot start raises
+
+    async def drain(self, hurry: asyncio.Event) -> None:
+        """Say that this is not ready, but serve until Envoys have turned away: `drainSeconds`, or `hurry`."""
+        self.draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.shutdown.drain_seconds):
+                await hurry.wait()
 
     async def stop(self) -> None:
         """Let every worker finish its checks, then release everything."""

@@ -18,7 +18,7 @@ from extauthz.errors import CredentialError, ExtauthzError, Unavailable
 from extauthz.identity import Authenticators
 from extauthz.identity.refusals import MAX_REFUSALS, Refusals
 from extauthz.identity_settings import Identity, TokenReviewSettings
-from extauthz.service import load_authenticator
+from extauthz.loading import load_authenticator
 from extauthz.settings import Settings
 from extauthz.subject import Subject
 from tests.apiserver.double import Double

@@ -19,7 +19,7 @@ from extauthz.demo import scenario
 from extauthz.demo.mesh import DemoMesh
 from extauthz.edge.native.grpc import SERVICE, GrpcEdge
 from extauthz.edge.native.http import HttpEdge
-from extauthz.settings import GrpcListener
+from extauthz.listener_settings import GrpcListener
 from tests.cases import ALICE, gateway
 from tests.integration.envoy import send
 

@@ -41,6 +41,7 @@ def write_settings(folder: Path, keys: str, addresses: Mapping[str, str] | None 
         "identity": {"jwt": [{"issuer": Issuer().name, "audiences": [Issuer().audience], "keys": {"url": keys}}]},
         "access": {"rbac": {"manifests": [str(DATA / "cases" / "rbac.yaml")]}},
         "policy": {"paths": [str(DATA / "cases" / "policy.yaml")]},
+        "shutdown": {"drainSeconds": 0},
     }
     file.write_text(yaml.safe_dump(content))
     return file

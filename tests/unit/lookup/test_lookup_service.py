@@ -12,7 +12,7 @@ import pytest
 
 from extauthz import settings
 from extauthz.errors import ConfigurationError
-from extauthz.service import load_lookup, load_policy
+from extauthz.loading import load_lookup, load_policy
 from tests.cases import DATA
 from tests.kfp import KfpServer
 

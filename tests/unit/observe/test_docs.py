@@ -11,6 +11,7 @@ from extauthz import settings
 from extauthz.service import Service
 from tests.apiserver import Double
 from tests.apiserver.fixtures import double
+from tests.authority import Authority
 from tests.cases import REPOSITORY, request
 
 __all__ = ["double"]
@@ -38,10 +39,12 @@ async def test_the_table_lists_exactly_what_is_exposed(double: Double, tmp_path:
 def everything(folder: Path, double: Double) -> settings.Settings:
     """Settings with every part that has metrics."""
     file = folder / "settings.yaml"
+    Authority().issue("extauthz").write(folder)
+    tls = {"certFile": "tls.crt", "keyFile": "tls.key"}
     content = {
         "apiVersion": "extauthz.dev/v1",
         "kind": "Settings",
-        "listeners": {edge: {"address": "127.0.0.1:0"} for edge in ("grpc", "http", "admin")},
+        "listeners": {edge: {"address": "127.0.0.1:0", "tls": tls} for edge in ("grpc", "http", "admin")},
         "identity": {"jwt": [{"issuer": "i", "audiences": ["a"], "keys": {"url": "http://127.0.0.1:1/"}}]},
         "access": {"kubernetes": {"kubeconfig": str(double.kubeconfig()), "local": {}}},
         "lookups": {"kfp": {"url": "http://127.0.0.1:1"}},

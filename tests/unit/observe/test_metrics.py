@@ -18,13 +18,14 @@ from extauthz.decision import Decision, Outcome, Reason, failed
 from extauthz.edge.grpc import GrpcEdge
 from extauthz.edge.http import HttpEdge
 from extauthz.errors import Unavailable
+from extauthz.listener_settings import GrpcListener, HttpListener
+from extauthz.loading import KEYS, LOOKUPS
 from extauthz.observe import meter as meter_module
 from extauthz.observe.meter import BOUNDS, Histogram, Meter, MeteredGateway
 from extauthz.observe.metrics import Metrics
 from extauthz.request import Request, read
 from extauthz.review import Attributes, ResourceAttributes, Review
-from extauthz.service import KEYS, LOOKUPS
-from extauthz.settings import GrpcListener, HttpListener, ResponseSettings
+from extauthz.settings import ResponseSettings
 from extauthz.subject import Subject
 from tests.apiserver import Double, answer
 from tests.apiserver.fixtures import double

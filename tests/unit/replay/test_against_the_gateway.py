@@ -15,13 +15,13 @@ from extauthz.access import rbac
 from extauthz.decision import Decision
 from extauthz.demo.mesh import MANIFESTS
 from extauthz.gateway import Gateway
+from extauthz.loading import KEYS, LOOKUPS
 from extauthz.observe.audit.form import build, encode
 from extauthz.observe.audit.mask import Mask
 from extauthz.policy import Policy, Rule
 from extauthz.policytest.suite import Suite, request_of
 from extauthz.replay import Change, Comparison, Judge
 from extauthz.request import Request
-from extauthz.service import KEYS, LOOKUPS
 from tests.cases import REPOSITORY
 
 TESTS = REPOSITORY / "policies" / "tests"
