@@ -44,7 +44,7 @@ def everything(folder: Path, double: Double) -> settings.Settings:
     content = {
         "apiVersion": "extauthz.dev/v1",
         "kind": "Settings",
-        "listeners": {edge: {"address": "127.0.0.1:0", "tls": tls} for edge in ("grpc", "http", "admin")},
+        "listeners": {edge: {"address": "127.0.0.1:0", "tls": dict(tls)} for edge in ("grpc", "http", "admin")},
         "identity": {"jwt": [{"issuer": "i", "audiences": ["a"], "keys": {"url": "http://127.0.0.1:1/"}}]},
         "access": {"kubernetes": {"kubeconfig": str(double.kubeconfig()), "local": {}}},
         "lookups": {"kfp": {"url": "http://127.0.0.1:1"}},
