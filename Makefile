@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 OAUTH2_PROXY_VERSION := v7.15.6
 OAUTH2_PROXY := .tools/oauth2-proxy-$(OAUTH2_PROXY_VERSION)/oauth2-proxy
 
-.PHONY: help run test fuzz soak clients lint format lock audit sbom bench clean schemas image-check
+.PHONY: help run test fuzz chaos soak clients lint format lock audit sbom bench clean schemas image-check
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,8 +22,14 @@ test: $(VENV)/.test ## Run the whole suite on a real Envoy, with coverage
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-soak: $(VENV)/.test ## Run the tests that take minutes: outages in their full length
-	$(BIN)/python -m pytest -m soak -s $(ARGS)
+SOAK_MINUTES ?= 10
+
+soak: $(VENV)/.test ## Keep everything changing for SOAK_MINUTES, then the outages in their full length
+	$(BIN)/python -m tests.chaos.soak --minutes $(SOAK_MINUTES) $(ARGS)
+	$(BIN)/python -m pytest -m soak -s
+
+chaos: $(VENV)/.test ## Break one thing after the other under load, through a real Envoy, and print a table
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 clients: $(VENV)-kfp/.ready $(VENV)-jupyter/.ready $(OAUTH2_PROXY) ## Install the real clients that some tests drive (else those are skipped)
 

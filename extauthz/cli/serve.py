@@ -44,6 +44,7 @@ def serve(
         typer.echo(effective.render(loaded, document), nl=False)
         return
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells of every change beside the policy's files, too
     uvloop.run(_serve(loaded, log_level))
 
 

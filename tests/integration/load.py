@@ -34,6 +34,8 @@ class Record:
 class OpenLoop:
     """Sends request number 0, 1, 2, … at the rate; a subclass says what each asks."""
 
+    per_second = PER_SECOND
+
     def __init__(self) -> None:
         self.sent = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -62,7 +64,7 @@ class OpenLoop:
         loop = asyncio.get_running_loop()
         began = loop.time()
         for number in itertools.count():
-            await asyncio.sleep(began + number / PER_SECOND - loop.time())
+            await asyncio.sleep(began + number / self.per_second - loop.time())
             self.sent = number + 1
             task = asyncio.create_task(self._ask(number))
             self._tasks.add(task)
