@@ -13,8 +13,7 @@ import re2
 from extauthz.decision import RuleRef
 from extauthz.document import Document, Location, near
 from extauthz.errors import ConfigurationError, Problem
-from extauthz.faults import Fault
-from extauthz.policy import hosts, syntax, template
+from extauthz.policy import hosts, syntax, template, tolerance
 from extauthz.policy.check import (
     ALL_NAMESPACES,
     AUTHENTICATED,
@@ -28,8 +27,8 @@ from extauthz.policy.check import (
     When,
 )
 from extauthz.policy.hosts import HostPattern
-from extauthz.policy.model import Check, PolicyModel, RequirementModel, RuleModel
-from extauthz.policy.rule import PATH_TOLERABLE, Answer, Requirement, Rule, Withheld
+from extauthz.policy.model import COOKIE_NAME, HEADER_NAME, Check, PolicyModel, RequirementModel, RuleModel
+from extauthz.policy.rule import Answer, Requirement, Rule, Withheld
 from extauthz.policy.sources import Literal, LookedUp
 from extauthz.policy.syntax import Known
 from extauthz.policy.template import Mistake, Template
@@ -107,7 +106,8 @@ class Compiler:
         forbidden = [self._forbidden(text, model, path, (*place, "forbid", i)) for i, text in enumerate(model.forbid)]
         required = [self._requirement(one, path, (*place, "require", i)) for i, one in enumerate(model.require)]
         condition = self._condition(model, path, (*place, "when"))
-        self._tolerance(model, path, condition, (*place, "tolerate"))
+        for below, message, hint in tolerance.mistakes(model, path, condition):
+            self._problem((*place, "tolerate", *below), message, hint)
         if model.enforce == "shadow" and model.allow and not model.when:
             self._problem((*place, "enforce"), "enforce: shadow needs access, deny or when; the rule refuses nobody")
         line, _ = self.part.position((*place, "name"))
@@ -124,9 +124,26 @@ class Compiler:
             message=model.deny or "",
             shadow=model.enforce == "shadow",
             user_only=file.review_as == "user",
-            withheld=_withheld(model, self.session_cookie),
+            withheld=self._withheld(model, place),
             condition=condition,
         )
+
+    def _withheld(self, model: RuleModel, place: Location) -> Withheld | None:
+        headers = self._names(model.remove_headers, HEADER_NAME, (*place, "removeHeaders"))
+        cookies = self._names(model.remove_cookies, COOKIE_NAME, (*place, "removeCookies"))
+        own = [self.session_cookie] if self.session_cookie and cookies else []
+        return Withheld(tuple(headers), (*cookies, *own)) if headers or cookies else None
+
+    def _names(self, written: list[str] | str, pattern: str, place: Location) -> list[str]:
+        try:
+            names = syntax.texts(written, self.known)
+        except Mistake as mistake:
+            self._problem(place, f"{place[-1]}: {mistake}", mistake.hint)
+            return []
+        for name in names:
+            if re.fullmatch(pattern, name) is None:
+                self._problem(place, f"{place[-1]}: {name!r} cannot be a name here")
+        return names
 
     def _check(self, model: Check, path: Template, place: Location) -> Resource | NonResource | None:
         verb = self._bound(model.verb, path, (*place, "verb"))
@@ -236,26 +253,6 @@ class Compiler:
             self._problem(place, f"when: {mistake}", mistake.hint)
             return None
 
-    def _tolerance(self, model: RuleModel, path: Template, condition: Condition | None, place: Location) -> None:
-        tail = path.segments[-1].variable if path.tail is not None else None
-        texts = [*_texts(model), *((text for text, _ in condition.reads()) if condition else ())]
-        for index, fault in enumerate(model.tolerate):
-            if fault in PATH_TOLERABLE:
-                if tail is None:
-                    message = f"the path has no {{name...}}, so {fault.value!r} would never be tolerated"
-                    self._problem((*place, index), f"tolerate[{index}]: {message}")
-            elif text := _reader(texts, fault):
-                message = f"the rule reads {text}, so {fault.value!r} cannot be tolerated"
-                self._problem((*place, index), f"tolerate[{index}]: {message}")
-        if tail is None or PATH_TOLERABLE.isdisjoint(model.tolerate):
-            return
-        if not any(segment.literal for segment in path.segments):
-            self._problem(place, "a rule for every path cannot tolerate ambiguity", "give it a fixed prefix")
-        if any(text.endswith(f"path:{tail}") for text in texts):
-            self._problem(place, f"the rule reads path:{tail}, so it cannot tolerate ambiguity there")
-        if condition and "request.path" in condition.names:
-            self._problem(place, "the condition reads request.path, so the rule cannot tolerate ambiguity there")
-
 
 def _check_bound(bound: Bound, key: str) -> None:
     """Refuse what reads well but can never work. Raises Mistake."""
@@ -282,34 +279,11 @@ def _host_pattern(names: Sequence[str]) -> HostPattern | None:
     return pattern if pattern and pattern.variables else None
 
 
-def _withheld(model: RuleModel, session_cookie: str) -> Withheld | None:
-    if not model.remove_headers and not model.remove_cookies:
-        return None
-    own = [session_cookie] if session_cookie and model.remove_cookies else []
-    return Withheld(tuple(model.remove_headers), (*model.remove_cookies, *own))
-
-
 def _namespaces(model: Check, place: Location) -> Iterator[tuple[str, Location]]:
     if isinstance(model.namespace, list):
         yield from ((text, (*place, "namespace", index)) for index, text in enumerate(model.namespace))
     elif model.namespace is not None:
         yield model.namespace, (*place, "namespace")
-
-
-def _texts(model: RuleModel) -> Iterator[str]:
-    """Every source of a rule, as it is written."""
-    for check in model.access or ():
-        namespaces = [text for text, _ in _namespaces(check, ())]
-        texts = (check.verb, check.resource, check.name, check.path, check.if_present, check.if_absent, *namespaces)
-        yield from (text.removesuffix("?") for text in texts if text)
-    yield from model.forbid
-    yield from (requirement.source.removesuffix("?") for requirement in model.require)
-
-
-def _reader(texts: list[str], fault: Fault) -> str | None:
-    """The source that a tolerated fault of query or body would make ambiguous."""
-    kind = "body" if fault is Fault.FORM_BODY else "query"
-    return next((text for text in texts if re.match(rf"(.*:)?{kind}:", text)), None)
 
 
 def _key(place: Location) -> str:

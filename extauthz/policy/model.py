@@ -28,8 +28,10 @@ Text = Annotated[str, Field(min_length=1)]
 ValueName = Annotated[str, Field(pattern=r"^value:[a-z0-9][a-z0-9.-]*$")]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 Host = Annotated[str, Field(pattern=hosts.PATTERN)]
-HeaderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
-CookieName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=64)]
+HEADER_NAME = r"^[a-z0-9][a-z0-9-]*$"
+COOKIE_NAME = r"^[A-Za-z0-9_.-]+$"
+HeaderName = Annotated[str, Field(pattern=HEADER_NAME, max_length=64)]
+CookieName = Annotated[str, Field(pattern=COOKIE_NAME, max_length=64)]
 Prefix = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")]
 
 
@@ -157,9 +159,9 @@ class RuleModel(Model):
     evaluated is refused; it never makes another rule decide."""
     tolerate: list[Tolerable] = []
     """Ambiguities to let pass in the query and in the part of the path that `{name...}` matches."""
-    remove_headers: list[HeaderName] = []
+    remove_headers: list[HeaderName] | ValueName = []
     """Headers that the upstream must not see, in lower case, such as `authorization` before a user's own pod."""
-    remove_cookies: list[CookieName] = []
+    remove_cookies: list[CookieName] | ValueName = []
     """Cookies that the upstream must not see, by the start of their names; the others are passed on.
 
     Where any is named, those of `identity.session.cookie` in the settings are kept back, too."""

@@ -9,6 +9,7 @@ import pytest
 from extauthz import policy
 from extauthz.errors import ConfigurationError, Refused
 from extauthz.policy import Policy, Rule
+from extauthz.policy.rule import Withheld
 from extauthz.policy.values import Values
 from tests.cases import KEYS, LOOKUPS
 from tests.unit.policy.build import ask
@@ -66,6 +67,23 @@ def test_the_settings_replace_it_in_every_file(tmp_path: Path) -> None:
     loaded = load(tmp_path, VALUES + RULES, f"{other}namespace: 'value:home'}}]}}\n", values={"home": "elsewhere"})
     assert reads(loaded, "/files/one") == reads(loaded, "/list") == reads(loaded, "/more") == "elsewhere"
     assert reads(loaded, "/files/three") == "value_not_served"
+
+
+def test_what_is_withheld_can_be_a_value(tmp_path: Path) -> None:
+    """Headers and cookies that the upstream must not see, for all rules at once."""
+    rules = (
+        "rules:\n- {name: a, match: {path: /a}, allow: public, removeHeaders: 'value:h', removeCookies: 'value:c'}\n"
+    )
+    loaded = load(tmp_path, "values: {h: [x-token], c: [sid]}\n" + rules, values={"h": ["authorization"]})
+    (rule,) = loaded.rules
+    assert rule.withheld == Withheld(("authorization",), ("sid",))
+    for settings, expected in (
+        ({"h": ["Authorization"]}, "5: removeHeaders: 'Authorization' cannot be a name here"),
+        ({"c": ["a;b"]}, "5: removeCookies: 'a;b' cannot be a name here"),
+    ):
+        (found,) = problems(tmp_path, "values: {h: [x-token], c: [sid]}\n" + rules, values=settings)
+        assert expected in found
+    assert "has no value 'h'" in problems(tmp_path, "values: {c: [sid]}\n" + rules)[0]
 
 
 def test_no_request_names_a_value(tmp_path: Path) -> None:
