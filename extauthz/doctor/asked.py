@@ -12,6 +12,7 @@ from pathlib import Path
 import aiohttp
 
 from extauthz.access.kubernetes.connection import Answer, Connection
+from extauthz.doctor.fields import mappings
 from extauthz.doctor.finding import Finding, warning
 from extauthz.doctor.installation import NAME
 from extauthz.doctor.manifests import Manifest, of_list
@@ -103,5 +104,5 @@ async def _now(connection: Connection) -> datetime:
 
 
 def _admin_port(pod: Manifest) -> int:
-    ports = [port for container in pod.spec.get("containers") or () for port in container.get("ports") or ()]
+    ports = [port for container in mappings(pod.spec, "containers") for port in mappings(container, "ports")]
     return next((int(port["containerPort"]) for port in ports if port.get("name") == ADMIN_PORT), 9002)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import urlsplit
 
+from extauthz.doctor.fields import Fields, mapping, mappings, text_map, texts
 from extauthz.doctor.finding import Finding, critical
 from extauthz.doctor.installation import Installation
 from extauthz.doctor.manifests import Manifest
 from extauthz.settings import Settings
 
 _NAMESPACE = "kubernetes.io/metadata.name"
-_ANYBODY: dict[str, Any] = {}
+_ANYBODY: Fields = {}
 
 
 def examine(found: Installation) -> Iterator[Finding]:
@@ -62,26 +62,27 @@ def _unreachable(found: Installation, where: Manifest, what: str, url: str) -> I
 
 def _is_about(policy: Manifest, service: str) -> bool:
     """Tell whether a NetworkPolicy counts for the pods of a service: Kubeflow's are labelled with its name."""
-    wanted = policy.spec.get("podSelector") or {}
-    values = list((wanted.get("matchLabels") or {}).values())
-    values += [value for each in wanted.get("matchExpressions") or () for value in each.get("values") or ()]
-    is_ingress = "Ingress" in (policy.spec.get("policyTypes") or ("Ingress",))
-    return is_ingress and (not wanted or service in values)
+    values = list(text_map(policy.spec, "podSelector", "matchLabels").values())
+    values += [
+        value for each in mappings(policy.spec, "podSelector", "matchExpressions") for value in texts(each, "values")
+    ]
+    is_ingress = "Ingress" in (texts(policy.spec, "policyTypes") or ("Ingress",))
+    return is_ingress and (not mapping(policy.spec, "podSelector") or service in values)
 
 
 def _admits(policy: Manifest, namespace: str) -> bool:
-    rules = policy.spec.get("ingress") or ()
-    origins: list[dict[str, Any]] = [origin for rule in rules for origin in rule.get("from") or [_ANYBODY]]
+    origins = [origin for rule in mappings(policy.spec, "ingress") for origin in mappings(rule, "from") or [_ANYBODY]]
     return any(_matches(origin, namespace) for origin in origins)
 
 
-def _matches(origin: dict[str, Any], namespace: str) -> bool:
+def _matches(origin: Fields, namespace: str) -> bool:
     if not origin:
         return True
-    chosen = origin.get("namespaceSelector")
-    if chosen is None:
+    if "namespaceSelector" not in origin:
         return False
-    labels = chosen.get("matchLabels") or {}
-    expressions = chosen.get("matchExpressions") or ()
-    named = any(e.get("key") == _NAMESPACE and namespace in (e.get("values") or ()) for e in expressions)
-    return named or labels == {_NAMESPACE: namespace} or not (labels or expressions)
+    chosen = mapping(origin, "namespaceSelector")
+    if any(
+        e.get("key") == _NAMESPACE and namespace in texts(e, "values") for e in mappings(chosen, "matchExpressions")
+    ):
+        return True
+    return not chosen or text_map(chosen, "matchLabels") == {_NAMESPACE: namespace}

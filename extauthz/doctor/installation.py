@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from extauthz import document
+from extauthz.doctor.fields import mapping, mappings, text_map
 from extauthz.doctor.manifests import Manifest
 from extauthz.errors import ConfigurationError
 from extauthz.settings import Settings
@@ -56,7 +57,7 @@ class Installation:
     @cached_property
     def meshes(self) -> list[tuple[Manifest, Mapping[str, Any]]]:
         """The mesh configurations, each with the ConfigMap that holds it."""
-        held = [(found, (found.data.get("data") or {}).get("mesh")) for found in self.of("ConfigMap")]
+        held = [(found, mapping(found.data, "data").get("mesh")) for found in self.of("ConfigMap")]
         return [(found, _yaml(text)) for found, text in held if isinstance(text, str)]
 
     @cached_property
@@ -64,9 +65,9 @@ class Installation:
         """Every ext_authz provider by name. What Istio's own configuration says comes last, and counts."""
         found: dict[str, Provider] = {}
         for where, mesh in sorted(self.meshes, key=lambda item: item[0].name == "istio"):
-            for item in mesh.get("extensionProviders") or ():
+            for item in mappings(mesh, "extensionProviders"):
                 for kind in KINDS:
-                    if isinstance(item, dict) and isinstance(item.get(kind), dict):
+                    if isinstance(item.get(kind), dict):
                         name = str(item.get("name", ""))
                         found[name] = Provider(name, kind == KINDS[0], item[kind], where)
         return found
@@ -100,10 +101,10 @@ class Installation:
 
     def deployment(self, service: Manifest) -> Manifest | None:
         """Return the deployment of extauthz that a service leads to."""
-        wanted = service.spec.get("selector") or {}
+        wanted = text_map(service.spec, "selector")
         for found in self.pods:
-            labels = found.spec.get("template", {}).get("metadata", {}).get("labels") or {}
-            if found.namespace == service.namespace and wanted and wanted.items() <= labels.items():
+            has = text_map(found.spec, "template", "metadata", "labels")
+            if found.namespace == service.namespace and wanted and wanted.items() <= has.items():
                 return found
         return None
 
@@ -112,8 +113,8 @@ class Installation:
         """The settings files in ConfigMaps, by namespace and name; those that do not load as their error."""
         found: dict[tuple[str, str], tuple[Manifest, Settings | ConfigurationError]] = {}
         for held in self.of("ConfigMap"):
-            for key, text in (held.data.get("data") or {}).items():
-                if isinstance(text, str) and "extauthz.dev/" in text and "\nkind: Settings" in f"\n{text}":
+            for key, text in text_map(held.data, "data").items():
+                if "extauthz.dev/" in text and "\nkind: Settings" in f"\n{text}":
                     found[held.namespace, held.name] = held, _settings(text, Path(key))
         return found
 
@@ -121,10 +122,8 @@ class Installation:
         """Return the settings of the pods that a provider asks, as far as they are known."""
         service = self.service(provider.host)
         pods = self.deployment(service) if service else None
-        for volume in pod_spec(pods).get("volumes") or () if pods else ():
-            held = (
-                self.settings.get((pods.namespace, str((volume.get("configMap") or {}).get("name")))) if pods else None
-            )
+        for volume in mappings(pod_spec(pods), "volumes") if pods else ():
+            held = self.settings.get((pods.namespace, str(mapping(volume, "configMap").get("name")))) if pods else None
             if held and isinstance(held[1], Settings):
                 return held[0], held[1]
         return None
@@ -132,13 +131,12 @@ class Installation:
 
 def pod_spec(deployment: Manifest) -> Mapping[str, Any]:
     """Return the pods' spec of a deployment."""
-    spec = deployment.spec.get("template", {}).get("spec") or {}
-    return spec if isinstance(spec, dict) else {}
+    return mapping(deployment.spec, "template", "spec")
 
 
 def selector(policy: Manifest) -> Labels:
     """Return which workloads a policy is about; empty means all."""
-    return dict((policy.spec.get("selector") or {}).get("matchLabels") or {})
+    return text_map(policy.spec, "selector", "matchLabels")
 
 
 def overlap(one: Manifest, other: Manifest, root: str) -> bool:

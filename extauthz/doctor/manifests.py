@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from extauthz import document
+from extauthz.doctor.fields import mapping, text_map
 from extauthz.errors import ConfigurationError, Problem
 
 STDIN = Path("-")
@@ -41,17 +42,17 @@ class Manifest:
     @property
     def metadata(self) -> Mapping[str, Any]:
         """Its metadata."""
-        return _mapping(self.data.get("metadata"))
+        return mapping(self.data, "metadata")
 
     @property
     def spec(self) -> Mapping[str, Any]:
         """Its spec."""
-        return _mapping(self.data.get("spec"))
+        return mapping(self.data, "spec")
 
     @property
     def labels(self) -> Mapping[str, str]:
         """Its labels."""
-        return _mapping(self.metadata.get("labels"))
+        return text_map(self.metadata, "labels")
 
     @property
     def place(self) -> str:
@@ -99,7 +100,3 @@ def _objects(found: document.Document) -> Iterator[Manifest]:
                 yield Manifest({"kind": kind, **item}, str(found.file), found.position(("items", index))[0])
     elif "kind" in data and isinstance(data.get("metadata"), dict):
         yield Manifest(data, str(found.file), found.position(())[0])
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

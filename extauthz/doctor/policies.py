@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 from itertools import combinations
 
+from extauthz.doctor.fields import mapping, mappings, text_map, texts
 from extauthz.doctor.finding import Finding, critical
-from extauthz.doctor.installation import Installation, overlap, selector
+from extauthz.doctor.installation import Installation, overlap, pod_spec, selector
 from extauthz.doctor.manifests import Manifest
 from extauthz.doctor.providers import environment
 from extauthz.document import near
@@ -29,7 +30,7 @@ def examine(found: Installation) -> Iterator[Finding]:
 
 def provider_of(policy: Manifest) -> str:
     """Return the provider that a policy names."""
-    return str((policy.spec.get("provider") or {}).get("name", ""))
+    return str(mapping(policy.spec, "provider").get("name", ""))
 
 
 def _provider(found: Installation, policy: Manifest) -> Iterator[Finding]:
@@ -47,7 +48,7 @@ def _provider(found: Installation, policy: Manifest) -> Iterator[Finding]:
 
 
 def _dry_run(policy: Manifest) -> Iterator[Finding]:
-    if (policy.metadata.get("annotations") or {}).get("istio.io/dry-run") == "true":
+    if mapping(policy.metadata, "annotations").get("istio.io/dry-run") == "true":
         yield critical(
             "dry-run",
             policy,
@@ -61,17 +62,16 @@ def _exemptions(found: Installation, policy: Manifest) -> Iterator[Finding]:
     """A pattern that ends a path matches below every other path, too; a header is the client's to choose."""
     if provider_of(policy) not in {provider.name for provider in found.ours}:
         return
-    for rule in policy.spec.get("rules") or ():
-        operations = [target.get("operation") or {} for target in rule.get("to") or ()]
-        for path in (path for operation in operations for path in operation.get("notPaths") or ()):
-            if str(path).startswith("*"):
+    for rule in mappings(policy.spec, "rules"):
+        for path in (path for target in mappings(rule, "to") for path in texts(target, "operation", "notPaths")):
+            if path.startswith("*"):
                 yield critical(
                     "exempt-by-suffix",
                     policy,
                     f"It leaves out {path!r}, which every path can be made to end with: such requests are not checked.",
                     "leave out no path here, and open it by a rule with `allow: public`",
                 )
-        for condition in rule.get("when") or ():
+        for condition in mappings(rule, "when"):
             if str(condition.get("key", "")).startswith("request.headers"):
                 yield critical(
                     "exempt-by-header",
@@ -106,7 +106,7 @@ def _egress(found: Installation, policy: Manifest) -> Iterator[Finding]:
     seen = _sidecar(found, policy)
     if seen is None or namespace == policy.namespace:
         return
-    hosts = [str(host) for egress in seen.spec.get("egress") or () for host in egress.get("hosts") or ()]
+    hosts = [host for egress in mappings(seen.spec, "egress") for host in texts(egress, "hosts")]
     if not any(host.partition("/")[0] in (namespace, "*") for host in hosts):
         yield critical(
             "provider-out-of-sight",
@@ -122,8 +122,8 @@ def _sidecar(found: Installation, policy: Manifest) -> Manifest | None:
     sidecars = found.of("Sidecar")
     wanted = selector(policy)
     for item in sidecars:
-        labels = (item.spec.get("workloadSelector") or {}).get("labels") or {}
-        if item.namespace == policy.namespace and labels and labels.items() <= wanted.items():
+        chosen = text_map(item.spec, "workloadSelector", "labels")
+        if item.namespace == policy.namespace and chosen and chosen.items() <= wanted.items():
             return item
     general = [item for item in sidecars if not item.spec.get("workloadSelector")]
     near_ones = [item for item in general if item.namespace == policy.namespace]
@@ -163,7 +163,7 @@ def _asked_in_order(found: Installation, one: Manifest, other: Manifest) -> Iter
 def _may_have_several(found: Installation) -> bool:
     if environment(found, _SEVERAL) != "true" or found.istiod is None:
         return False
-    images = [str(item.get("image", "")) for item in found.istiod.spec["template"]["spec"]["containers"]]
+    images = [str(item.get("image", "")) for item in mappings(pod_spec(found.istiod), "containers")]
     told = [found.istiod.labels.get("app.kubernetes.io/version", ""), *(image.rpartition(":")[2] for image in images)]
     versions = [match for text in told if (match := re.match(r"(\d+)\.(\d+)", text))]
     return not versions or (int(versions[0][1]), int(versions[0][2])) >= _FIRST_WITH_SEVERAL

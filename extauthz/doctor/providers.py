@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from extauthz.doctor.fields import mapping, mappings, texts
 from extauthz.doctor.finding import Finding, critical, warning
-from extauthz.doctor.installation import Installation, Provider
+from extauthz.doctor.installation import Installation, Provider, pod_spec
 from extauthz.settings import Settings
 
 _SHOWN = ("cookie", "kubeflow-groups", "kubeflow-userid")
@@ -114,15 +115,17 @@ def _service(found: Installation, provider: Provider) -> Iterator[Finding]:
                 "name the service of extauthz: NAME.NAMESPACE.svc.cluster.local",
             )
         return
-    port = next((p for p in service.spec.get("ports") or () if p.get("port") == provider.fields.get("port")), None)
+    port = next((p for p in mappings(service.spec, "ports") if p.get("port") == provider.fields.get("port")), None)
     if port is None:
         yield critical(
             "provider-without-port",
             provider.where,
             f"The provider {provider.name} asks port {provider.fields.get('port')}, which {service} does not have.",
-            f"use one of {', '.join(str(p.get('port')) for p in service.spec.get('ports') or ())}",
+            f"use one of {', '.join(str(p.get('port')) for p in mappings(service.spec, 'ports'))}",
         )
-    elif provider.is_grpc and not _is_http2(port.get("appProtocol") or str(port.get("name", "")).partition("-")[0]):
+    elif provider.is_grpc and not _is_http2(
+        str(port.get("appProtocol") or str(port.get("name", "")).partition("-")[0])
+    ):
         yield critical(
             "port-not-grpc",
             service,
@@ -134,7 +137,7 @@ def _service(found: Installation, provider: Provider) -> Iterator[Finding]:
 def _http(found: Installation, provider: Provider) -> Iterator[Finding]:
     if provider.is_grpc:
         return
-    upstream = {str(name).lower() for name in provider.fields.get("headersToUpstreamOnAllow") or ()}
+    upstream = {name.lower() for name in texts(provider.fields, "headersToUpstreamOnAllow")}
     if missing := [name for name in _SHOWN if name not in upstream]:
         yield critical(
             "client-headers-pass",
@@ -157,7 +160,7 @@ def _http(found: Installation, provider: Provider) -> Iterator[Finding]:
 
 def _normalization(found: Installation) -> Iterator[Finding]:
     for where, mesh in found.meshes:
-        if (mesh.get("pathNormalization") or {}).get("normalization") == "NONE":
+        if mapping(mesh, "pathNormalization").get("normalization") == "NONE":
             yield critical(
                 "path-normalization-off",
                 where,
@@ -185,9 +188,9 @@ def _unread(found: Installation) -> Iterator[Finding]:
 
 def environment(found: Installation, name: str) -> str | None:
     """Return a variable of istiod's environment; None where it is not set, or istiod not known."""
-    containers = found.istiod.spec["template"]["spec"]["containers"] if found.istiod else ()
-    values = {item["name"]: item.get("value") for held in containers for item in held.get("env") or ()}
-    return values.get(name)
+    containers = mappings(pod_spec(found.istiod), "containers") if found.istiod else ()
+    values = [item.get("value") for held in containers for item in mappings(held, "env") if item.get("name") == name]
+    return next(map(str, values), None)
 
 
 def seconds(duration: object) -> float | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
+from extauthz.doctor.fields import Fields, mapping, mappings, texts
 from extauthz.doctor.finding import Finding, critical, warning
 from extauthz.doctor.installation import Installation, overlap, selector
 from extauthz.doctor.manifests import Manifest
@@ -31,7 +31,7 @@ def _opened_without_guard(found: Installation) -> Iterator[Finding]:
     for policy in found.of("AuthorizationPolicy"):
         if policy.namespace != found.root or selector(policy) or policy.spec.get("action", "ALLOW") != "ALLOW":
             continue
-        if any(_by_gateway(rule) for rule in policy.spec.get("rules") or ()) and not any(map(_whole, guards)):
+        if any(_by_gateway(rule) for rule in mappings(policy.spec, "rules")) and not any(map(_whole, guards)):
             yield critical(
                 "opened-without-guard",
                 policy,
@@ -41,13 +41,13 @@ def _opened_without_guard(found: Installation) -> Iterator[Finding]:
             )
 
 
-def _by_gateway(rule: dict[str, Any]) -> bool:
-    principals = [p for origin in rule.get("from") or () for p in (origin.get("source") or {}).get("principals") or ()]
-    return any("gateway" in str(principal) for principal in principals)
+def _by_gateway(rule: Fields) -> bool:
+    principals = [name for origin in mappings(rule, "from") for name in texts(origin, "source", "principals")]
+    return any("gateway" in name for name in principals)
 
 
 def _whole(policy: Manifest) -> bool:
-    return any(not rule for rule in policy.spec.get("rules") or ())
+    return any(not rule for rule in mappings(policy.spec, "rules"))
 
 
 def _open_server(found: Installation, policy: Manifest) -> Iterator[Finding]:
@@ -74,7 +74,7 @@ def _open_paths(found: Installation, policy: Manifest) -> Iterator[Finding]:
 
 
 def _admits_anybody(policy: Manifest) -> bool:
-    return any(not rule.get("from") for rule in policy.spec.get("rules") or ())
+    return any(not rule.get("from") for rule in mappings(policy.spec, "rules"))
 
 
 def _closed(found: Installation, policy: Manifest) -> bool:
@@ -85,5 +85,5 @@ def _closed(found: Installation, policy: Manifest) -> bool:
 
 
 def _denies_strangers(policy: Manifest) -> bool:
-    sources = [o.get("source") or {} for rule in policy.spec.get("rules") or () for o in rule.get("from") or ()]
+    sources = [mapping(o, "source") for rule in mappings(policy.spec, "rules") for o in mappings(rule, "from")]
     return policy.spec.get("action") == "DENY" and any("notPrincipals" in source for source in sources)

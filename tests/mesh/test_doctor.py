@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -146,6 +147,32 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     for path in (tmp_path / "x.yaml", tmp_path / "empty", tmp_path / "nothing.yaml"):
         with pytest.raises(ConfigurationError, match=str(path)):
             manifests.read([path])
+
+
+def spoilt(data: Any, other: object, place: int) -> Any:
+    """The data with another value in one of its places."""
+    left = [place]
+
+    def walk(value: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            return other
+        if isinstance(value, dict):
+            return {key: item if key == "kind" else walk(item) for key, item in value.items()}
+        return [walk(item) for item in value] if isinstance(value, list) else value
+
+    return walk(data)
+
+
+@pytest.mark.parametrize("file", [FIXTURES / "kubeflow.yaml", *FAULTS], ids=lambda file: file.stem)
+def test_no_object_is_too_odd(file: Path) -> None:
+    """Whatever stands in place of a field, doctor says what it can and does not break."""
+    objects = [*(Manifest(found) for found in build(ISTIO / "overlays" / "kubeflow")), *manifests.read([file])]
+    chance = random.Random(0)
+    for found in manifests.read([file]):
+        for _ in range(8):
+            odd = spoilt(dict(found.data), chance.choice([None, 1, "x", [], {}, ["x"], [None]]), chance.randint(2, 40))
+            doctor.examine([*objects, Manifest(odd)])
 
 
 # What runs

@@ -70,6 +70,8 @@ async def known(tmp_path: Path, double: Double) -> Known:
             "listeners": {edge: {"address": "127.0.0.1:0"} for edge in ("grpc", "http", "admin")},
             "identity": {"jwt": [jwt]},
             "access": {"kubernetes": {"kubeconfig": str(double.kubeconfig()), "local": {}}},
+            "lookups": {"kfp": {"url": "http://127.0.0.1:9", "tokenFile": str(tmp_path / "settings.yaml")}},
+            "audit": {"output": "file", "file": "audit.jsonl"},
             "policy": {"paths": [str(DATA / "cases" / "policy.yaml")]},
         }
         (tmp_path / "settings.yaml").write_text(yaml.safe_dump(content))

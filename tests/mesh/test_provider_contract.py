@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import socket
+import warnings
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,18 @@ async def gateway(
 def bearer(demo: DemoMesh, user: str) -> dict[str, str]:
     """The header that proves a user."""
     return {"authorization": f"Bearer {demo.signer.sign(user, ())}"}
+
+
+async def test_the_lists_of_headers_are_the_demos() -> None:
+    """What the local mesh is tried with is what is shipped; Google's assertion is a token of one overlay."""
+    with warnings.catch_warnings(category=DeprecationWarning, action="ignore"):  # envoy-data-plane 2.2
+        from extauthz.demo import bootstrap
+    (shipped,) = (item["envoyExtAuthzHttp"] for item in MESH["extensionProviders"] if "envoyExtAuthzHttp" in item)
+    shown = {*bootstrap.HEADERS_IN_CHECK, "x-goog-iap-jwt-assertion"}
+    assert set(shipped["includeRequestHeadersInCheck"]) == shown
+    assert set(shipped["headersToUpstreamOnAllow"]) == set(bootstrap.HEADERS_TO_UPSTREAM)
+    assert set(shipped["headersToDownstreamOnDeny"]) == set(bootstrap.HEADERS_TO_CLIENT)
+    assert set(shipped["headersToDownstreamOnAllow"]) == set(bootstrap.HEADERS_TO_CLIENT_ON_SUCCESS)
 
 
 @pytest.mark.parametrize("mode", MODES)
