@@ -123,7 +123,7 @@ async def measure(kubeconfig: Path, iterations: int, folder: Path, context: str 
 async def revoke(cluster: Connection, mesh: DemoMesh, users: dict[str, User], results: dict[str, Series]) -> None:
     """Grant, let the answer be kept, revoke, and see when each user notices."""
     authority = await ready(mesh)
-    generations = authority.cached.kept._generations
+    generations = authority.cached.kept.generations
     await write(cluster, "POST", GRANT)
     await asyncio.gather(*(user.until(passed=True) for user in users.values()))
     await asyncio.sleep(SETTLING_SECONDS)

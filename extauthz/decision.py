@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from extauthz.basis import Basis
 from extauthz.errors import CredentialError, ExtauthzError, Refused, Unavailable
 from extauthz.review import MissingRight, NonResourceAttributes, Review
 from extauthz.subject import Subject
@@ -75,6 +76,8 @@ class Decision:
     remove: tuple[str, ...] = ()
     retry_after: int = 0
     login: str = ""
+    basis: Basis | None = None
+    """What an allow rests on, where that is known."""
     missing: MissingRight | None = None
 
     @property

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Protocol, cast
 
+from extauthz.basis import ALWAYS, Basis, NotedHeaders, joined
 from extauthz.decision import Decision, Outcome, Reason, RuleRef, cannot, failed
 from extauthz.errors import ExtauthzError, Refused, Unavailable
 from extauthz.faults import refusal
@@ -70,16 +71,33 @@ class Gateway:
     ) -> None:
         self.deadline_seconds = deadline_seconds
         self.lookup = lookup
-        self.policy = policy
+        self._in_force = _InForce(policy)
         self.authenticator = authenticator
         self.authorizer = authorizer
         self.identity_headers = IdentityHeaders(response)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that decides."""
+        return self._in_force.policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self._in_force.ended = True
+        self._in_force = _InForce(policy)
 
     def decide(self, request: Request) -> Decision | Awaitable[Decision]:
         """Decide a request; the answer is awaitable only where something had to be asked for. Never raises."""
         flow = _Flow(self, request)
         step = flow.step()
         return step if isinstance(step, Decision) else flow.finish(step)
+
+    def repeat(self, decision: Decision, request_id: str, request: Callable[[], Request]) -> bool:
+        """Give an allow again to what its basis says is the same request. False: it must be decided anew.
+
+        `request_id` is Envoy's, or empty; `request` reads the request for whoever wants to tell of it.
+        """
+        return decision.basis is not None and decision.basis.holds()
 
     def refuse(self, error: ExtauthzError) -> Decision:
         """Decide a check that no request could be read from, or that failed beside the flow."""
@@ -96,6 +114,19 @@ class Gateway:
         return rule.beside_target(request, decision.subject, look_up)
 
 
+class _InForce:
+    """A policy while it decides; it is a ground of all that it decides."""
+
+    __slots__ = ("ended", "policy")
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.ended = False
+
+    def holds(self) -> bool:
+        return not self.ended
+
+
 Missed = dict[Hashable, Awaitable[object]]
 _Reviewed = Sequence[tuple[Asked, Review]]
 
@@ -106,12 +137,16 @@ _SHADOWED = frozenset({Reason.FORBIDDEN, Reason.CONDITION_FALSE})
 class _Flow:
     """The state of one decision. `answers` keeps what was awaited, so that no question is put twice."""
 
-    __slots__ = ("answers", "beside", "gateway", "missed", "policy", "request", "rule", "subject")
+    __slots__ = (
+        *("answers", "beside", "gateway", "in_force", "looked_up", "missed", "policy", "request", "rule", "subject"),
+    )
 
     def __init__(self, gateway: Gateway, request: Request) -> None:
         self.gateway = gateway
-        self.policy = gateway.policy
+        self.in_force = gateway._in_force
+        self.policy = self.in_force.policy
         self.request = request
+        self.looked_up = False
         self.rule: Rule | None = None
         self.beside: Rule | None = None
         self.subject: Subject | None = None
@@ -156,6 +191,7 @@ class _Flow:
     def look_up(self, kind: str, identifier: str) -> Found | None:
         """Return what is known of an object. Raises Waiting where that must be awaited first, Unavailable."""
         key = (kind, identifier)
+        self.looked_up = True
         if key not in self.answers:
             if self.gateway.lookup is None:
                 raise Unavailable(
@@ -262,7 +298,7 @@ class _Flow:
 
     def _ask(self, subject: Subject, asked: Asked) -> Review | object:
         if asked.verdict is not None:
-            return Review(asked.attributes, asked.verdict, asked.why)
+            return Review(asked.attributes, asked.verdict, asked.why, ground=ALWAYS)
         return self.answers.get(asked.attributes) or self.gateway.authorizer.review(subject, asked.attributes)
 
     def _judge(
@@ -291,9 +327,30 @@ class _Flow:
             kept, gone = withheld.of(self.request)
             headers = (*(pair for pair in headers if pair[0] not in gone), *kept)
             remove = tuple(dict.fromkeys((*remove, *gone)))
+        basis = None if reason == Reason.SHADOW else self._basis(reviews)
         return Decision(
-            Outcome.ALLOW, 200, reason, message, self._ref(), self.subject, reviews, headers=headers, remove=remove
+            Outcome.ALLOW,
+            200,
+            reason,
+            message,
+            self._ref(),
+            self.subject,
+            reviews,
+            headers=headers,
+            remove=remove,
+            basis=basis,
         )
+
+    def _basis(self, reviews: tuple[Review, ...]) -> Basis | None:
+        """Return what an allow rests on; None where some of it is not known, or was not noted."""
+        headers = self.request.headers
+        if not isinstance(headers, NotedHeaders) or self.looked_up or self.beside is not None:
+            return None
+        grounds = [review.ground for review in reviews]
+        if self.subject is not None:
+            grounds.append(self.subject.ground)
+        known = joined(grounds)
+        return None if known is None else headers.basis((self.in_force, *known))
 
     def _refuse(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
+from extauthz.basis import sent
 from extauthz.errors import Unavailable
 from extauthz.settings import ResponseSettings
 from extauthz.spelling import header_spellings
@@ -41,10 +42,10 @@ class IdentityHeaders:
         self._always = (*response.remove_headers, *twins)
         self._everything = (*own, *self._always)
         spellings = {spelling for name in NAMING_A_USER for spelling in header_spellings(name)}
-        self._impostors = spellings.difference(self._everything)
+        self._impostors = frozenset(spellings.difference(self._everything))
         self._known = lru_cache(maxsize=4096)(self._told)
 
-    def of(self, subject: Subject | None, sent: Mapping[str, str]) -> tuple[Headers, tuple[str, ...]]:
+    def of(self, subject: Subject | None, headers: Mapping[str, str]) -> tuple[Headers, tuple[str, ...]]:
         """Return the headers to set, and those to remove of what was sent and of what may have been.
 
         Raises Unavailable for a user that no header can carry.
@@ -52,9 +53,8 @@ class IdentityHeaders:
         told, remove = (
             self._known(subject.user, subject.groups, subject.credential) if subject else ((), self._everything)
         )
-        if self._impostors.isdisjoint(sent):
-            return told, remove
-        return told, (*remove, *sorted(self._impostors.intersection(sent)))
+        impostors = sent(headers, self._impostors)
+        return told, (*remove, *sorted(impostors)) if impostors else remove
 
     def _told(self, user: str, all_groups: tuple[str, ...], credential: Headers) -> tuple[Headers, tuple[str, ...]]:
         if not _fits_header(user):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from extauthz.basis import Ground
+
 
 @dataclass(frozen=True, slots=True)
 class ResourceAttributes:
@@ -56,7 +58,7 @@ class Review:
 
     `reason` and `evaluation_error` are the authorizer's own words: for logs and the
     explaining CLI, never for the caller, since they name other tenants' bindings. `cached`
-    tells whether the answer was remembered.
+    tells whether the answer was remembered, `ground` how long it is known to be the answer.
     """
 
     attributes: Attributes
@@ -64,3 +66,4 @@ class Review:
     reason: str = ""
     evaluation_error: str = ""
     cached: bool = field(default=False, compare=False)
+    ground: Ground | None = field(default=None, compare=False, repr=False)

@@ -79,7 +79,7 @@ class Service:
         asked = settings.listeners.admin.console
         recent = RecentDecisions(asked.keep_decisions) if asked else None
         if self._audit_writer or recent:
-            self.gateway.observer = self._audit_log(recent).observe
+            self.gateway.observer = self._audit_log(recent)
         self._console = console.load(asked, recent, self) if asked and recent else None
         listeners = settings.listeners
         refusals = Refusals(settings.response.refusal_page, self.authority.owner)

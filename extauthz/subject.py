@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from extauthz.basis import Ground
+
 AUTHENTICATED_GROUP = "system:authenticated"
 
 _NO_CLAIMS: Mapping[str, Any] = MappingProxyType({})
@@ -21,6 +23,7 @@ class Subject:
     `expires` is Unix time in seconds after which the credential is no longer valid.
     `credential` are request headers that prove this identity to the upstream, where the client
     did not send them itself; `set_cookies` are `set-cookie` values that keep its session alive.
+    `ground` tells how long the same request is known to come from this subject.
     """
 
     user: str
@@ -32,6 +35,7 @@ class Subject:
     claims: Mapping[str, Any] = field(default_factory=lambda: _NO_CLAIMS, compare=False, repr=False)
     credential: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
     set_cookies: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    ground: Ground | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def authenticated(cls, user: str, groups: tuple[str, ...] = (), **rest: Any) -> Subject:

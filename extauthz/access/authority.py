@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from extauthz import settings
 from extauthz.access import rbac
 from extauthz.access.owners import Owners
+from extauthz.basis import ALWAYS
 from extauthz.errors import Unavailable
 from extauthz.review import Attributes, NonResourceAttributes, Review
 from extauthz.subject import Subject
@@ -73,7 +74,7 @@ class Embedded:
 
     def __init__(self, manifests: list[Path]) -> None:
         known = Owners()
-        self.review = rbac.RbacAuthorizer(rbac.load(manifests, known.apply)).review
+        self.review = rbac.RbacAuthorizer(rbac.load(manifests, known.apply), ground=ALWAYS).review
         self.owner = known.of
 
     async def start(self) -> None:

@@ -57,8 +57,10 @@ class _Entry:
     """An answer and its limits. While the epoch is `epoch` it serves until `fresh_until` without a further look.
 
     The whole review is put together for each hit: a hundred thousand of them would take 15 MB.
+    An entry is the ground of the reviews that it gives, until it is superseded or let go.
     """
 
+    kept: KeptReviews
     allowed: bool
     units: int
     sent: float
@@ -66,6 +68,11 @@ class _Entry:
     expires: float
     stale_until: float
     fresh_until: float = -math.inf
+
+    def holds(self) -> bool:
+        """Whether this is the answer that is given now."""
+        kept = self.kept
+        return self.epoch == kept.generations.epoch and kept.clock() < self.fresh_until
 
 
 class _Entries(LRUCache[Hashable, _Entry]):
@@ -86,7 +93,9 @@ class _Entries(LRUCache[Hashable, _Entry]):
             self.popitem()
 
     def __delitem__(self, key: Hashable, *rest: Any) -> None:
-        self.units -= self[key].units
+        entry = self[key]
+        entry.fresh_until = -math.inf  # what rests on it must be asked again
+        self.units -= entry.units
         super().__delitem__(key, *rest)
 
 
@@ -102,8 +111,8 @@ class KeptReviews:
         wall: Callable[[], float],
     ) -> None:
         self._settings = settings
-        self._generations = generations
-        self._clock = clock
+        self.generations = generations
+        self.clock = clock
         self._wall = wall
         self._entries = _Entries(settings)
 
@@ -121,34 +130,34 @@ class KeptReviews:
             entry = self._entries[key]
         except KeyError:
             return None
-        now = self._clock()
-        known = entry.epoch == self._generations.epoch and now < entry.fresh_until
+        now = self.clock()
+        known = entry.epoch == self.generations.epoch and now < entry.fresh_until
         if known or (self._renew(entry, subject, attributes) and now < entry.fresh_until):
-            return Review(attributes, entry.allowed, "", "", True)
+            return Review(attributes, entry.allowed, cached=True, ground=entry)
         return None
 
     def stale(self, key: Hashable, subject: Subject, attributes: Attributes) -> Review | None:
         """Return the kept answer if it may serve because there is no new one: an allow within `maxStale`."""
         entry = self._entries.get(key)
-        if entry is None or not entry.allowed or self._clock() >= entry.stale_until:
+        if entry is None or not entry.allowed or self.clock() >= entry.stale_until:
             return None
-        unchanged = self._generations.unchanged_since(entry.epoch, subject, attributes)
+        unchanged = self.generations.unchanged_since(entry.epoch, subject, attributes)
         return Review(attributes, allowed=True, cached=True) if unchanged else None
 
     def may_join(self, question: Question) -> bool:
         """Tell whether the answer to a review under way may serve somebody who asks only now."""
-        change = self._generations.latest(question.subject, question.attributes)
+        change = self.generations.latest(question.subject, question.attributes)
         settled_at = self._settled_at(change)
-        return change.epoch <= question.epoch and (question.sent >= settled_at or self._clock() < settled_at)
+        return change.epoch <= question.epoch and (question.sent >= settled_at or self.clock() < settled_at)
 
     def is_outdated(self, question: Question) -> bool:
         """Tell whether an answer comes too late: rights may have changed, and everybody must know it by now."""
-        change = self._generations.latest(question.subject, question.attributes)
-        return question.sent < self._settled_at(change) <= self._clock()
+        change = self.generations.latest(question.subject, question.attributes)
+        return question.sent < self._settled_at(change) <= self.clock()
 
     def keep(self, question: Question, review: Review) -> None:
         """Remember an answer as long as it may serve, if at all. It supersedes what was kept."""
-        change = self._generations.latest(question.subject, question.attributes)
+        change = self.generations.latest(question.subject, question.attributes)
         if change.epoch > question.epoch:
             return
         self._entries.pop(question.key, None)
@@ -163,11 +172,11 @@ class KeptReviews:
 
     def _renew(self, entry: _Entry, subject: Subject, attributes: Attributes) -> bool:
         """Work out anew how long an entry may serve after all that has happened. False: no longer."""
-        if not self._generations.unchanged_since(entry.epoch, subject, attributes):
+        if not self.generations.unchanged_since(entry.epoch, subject, attributes):
             return False
-        entry.epoch = self._generations.epoch
+        entry.epoch = self.generations.epoch
         entry.fresh_until = entry.expires
-        if not self._generations.watched:
+        if not self.generations.watched:
             entry.fresh_until = min(entry.expires, entry.sent + self._settings.ttl_without_watch_seconds)
         return True
 
@@ -182,11 +191,11 @@ class KeptReviews:
         if question.sent < settled_at:
             expires = min(expires, settled_at)
             stale_until = min(stale_until, settled_at)
-        return _Entry(review.allowed, _units(question), question.sent, question.epoch, expires, stale_until)
+        return _Entry(self, review.allowed, _units(question), question.sent, question.epoch, expires, stale_until)
 
     def _credential_ends(self, subject: Subject) -> float:
         """Return when the credential ends, by the monotonic clock."""
-        return math.inf if subject.expires is None else self._clock() + subject.expires - self._wall()
+        return math.inf if subject.expires is None else self.clock() + subject.expires - self._wall()
 
 
 def _units(question: Question) -> int:

@@ -7,6 +7,7 @@ mesh says is asked for only where nothing else was found.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Awaitable, Iterator
@@ -127,7 +128,7 @@ def _agreed(found: Subject | None, other: Subject | None) -> Subject | None:
     if found.user != other.user:
         message = "the session and the token name different users"
         raise CredentialError(CredentialFault.CREDENTIAL_AMBIGUOUS, message)
-    return found
+    return dataclasses.replace(found, ground=None)  # it rests on both
 
 
 def _warn(kind: str, what: str, principals: list[str]) -> None:

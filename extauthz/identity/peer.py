@@ -11,6 +11,7 @@ import base64
 import json
 import re
 
+from extauthz.basis import ALWAYS
 from extauthz.errors import CredentialError
 from extauthz.identity import serviceaccount
 from extauthz.identity.claims import MAX_GROUPS, RESERVED_PREFIX, checked_name, unreserved
@@ -37,7 +38,7 @@ class PeerAuthenticator:
         spellings = {_principal(domain, *pair) for pair in ((namespace, name), (namespace, "*"), ("*", name))}
         if self._patterns.isdisjoint(spellings) or not serviceaccount.is_named(namespace, name):
             return None
-        return serviceaccount.named(namespace, name, authenticator="peer")
+        return serviceaccount.named(namespace, name, authenticator="peer", ground=ALWAYS)
 
 
 class HeaderAuthenticator:
@@ -55,7 +56,7 @@ class HeaderAuthenticator:
         user = checked_name(name, self._settings.user_header)
         if user.startswith(RESERVED_PREFIX) or "," in user:  # Envoy joins two headers of one name with a comma
             raise _invalid(f"header {self._settings.user_header} does not name one user")
-        return Subject.authenticated(user, self._groups(request), authenticator="header")
+        return Subject.authenticated(user, self._groups(request), authenticator="header", ground=ALWAYS)
 
     def _groups(self, request: Request) -> tuple[str, ...]:
         header = self._settings.groups_header

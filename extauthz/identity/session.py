@@ -56,7 +56,7 @@ class _Session:
         if self.subject is None or self.verified is not verified:
             self.verified = verified
             self.subject = dataclasses.replace(
-                verified, credential=(self.credential,), set_cookies=self.cookies, authenticator="session"
+                verified, credential=(self.credential,), set_cookies=self.cookies, authenticator="session", ground=None
             )
         return self.subject
 

@@ -8,9 +8,10 @@ settings' limit, or the key set that verified it.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from cachetools import LRUCache
 
@@ -20,7 +21,7 @@ from extauthz.identity.fetch import key_source
 from extauthz.identity.review import ReviewingVerifier, TokenReviewer
 from extauthz.identity.store import Clock, KeyStore, Sleep
 from extauthz.identity.token import UnverifiedToken, read_token
-from extauthz.identity.verified import Verified
+from extauthz.identity.verified import Belief, Verified
 from extauthz.identity.verifier import Verifier
 from extauthz.identity.web import Resolve
 from extauthz.identity_settings import Identity
@@ -75,7 +76,7 @@ class TokenAuthenticator:
             self._reviewing = ReviewingVerifier(identity.token_review, reviewer, clock=clock, monotonic=monotonic)
             self._verifiers.update({(AUTHORIZATION, name): self._reviewing for name in identity.token_review.issuers})
         self._headers = tuple(dict.fromkeys(header for header, _ in self._verifiers))
-        self._known: LRUCache[Credential, Verified] = LRUCache(identity.max_cached_tokens)
+        self._known = _Known(identity.max_cached_tokens)
         self.verified = 0
         """How many tokens were verified anew since the start."""
 
@@ -122,8 +123,8 @@ class TokenAuthenticator:
     def verify(self, credential: Credential) -> Subject | Awaitable[Subject]:
         """Return the caller that a token names, in the form in which its header carries it. Raises as above."""
         known = self._known.get(credential)
-        if known is not None and known.holds(self._clock()):
-            return known.subject
+        if known is not None and known.ground is not None and known.ground.holds():
+            return known
         header, value = credential
         token = read_token(header, value, max_bytes=self._settings.max_token_bytes)
         verified = self._verifier(header, token).verify(token)
@@ -153,7 +154,19 @@ class TokenAuthenticator:
 
     def _remember(self, credential: Credential, verified: Verified) -> Subject:
         self.verified += 1
-        if self._settings.max_cached_tokens:
-            verified.until = min(verified.until, self._clock() + self._settings.max_cache_seconds)
-            self._known[credential] = verified
-        return verified.subject
+        if not self._settings.max_cached_tokens:
+            return verified.subject
+        until = min(verified.until, self._clock() + self._settings.max_cache_seconds)
+        belief = Belief(until, verified.store, verified.keys, self._clock)
+        self._known.pop(credential, None)
+        subject = self._known[credential] = dataclasses.replace(verified.subject, ground=belief)
+        return subject
+
+
+class _Known(LRUCache[Credential, Subject]):
+    """The subjects of the tokens that are remembered. One that is let go is no ground any more."""
+
+    def __delitem__(self, key: Credential, *rest: Any) -> None:
+        if isinstance(belief := self[key].ground, Belief):
+            belief.end()
+        super().__delitem__(key, *rest)

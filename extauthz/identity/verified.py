@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +17,7 @@ class KeyHolder(Protocol):
     latest: KeySet | None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Verified:
     """A verified token: it holds until a Unix time, and while the key set stays the same."""
 
@@ -24,6 +26,20 @@ class Verified:
     store: KeyHolder
     keys: KeySet | None
 
-    def holds(self, now: float) -> bool:
-        """Tell whether this may still be believed at Unix time `now`."""
-        return now < self.until and self.keys is self.store.latest
+
+@dataclass(slots=True, eq=False)
+class Belief:
+    """The ground of a token that is remembered; `clock` gives Unix time."""
+
+    until: float
+    store: KeyHolder
+    keys: KeySet | None
+    clock: Callable[[], float]
+
+    def holds(self) -> bool:
+        """Tell whether the token may still be believed without being verified again."""
+        return self.clock() < self.until and self.keys is self.store.latest
+
+    def end(self) -> None:
+        """Believe it no longer."""
+        self.until = -math.inf

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from time import perf_counter
+from typing import Protocol
 
 from extauthz.decision import Decision
 from extauthz.errors import ExtauthzError
@@ -54,6 +55,8 @@ class Meter:
     """Decisions for which all was known."""
     after_asking: Histogram = field(default_factory=Histogram)
     """Decisions that waited for keys, reviews or lookups."""
+    repeated: int = 0
+    """Allows that were given again without being decided anew; no histogram holds them."""
     abandoned: int = 0
     """Checks that Envoy gave up on before they were answered."""
 
@@ -73,8 +76,16 @@ class Meter:
         return counts
 
 
-Observer = Callable[[Request | None, Decision, float], None]
-"""Is told of a decision, on which request if one could be read, and how many seconds it took. Must not raise."""
+class Observer(Protocol):
+    """Is told of decisions. Must not raise."""
+
+    def observe(self, request: Request | None, decision: Decision, seconds: float) -> None:
+        """Take note of a decision; `request` is None where none could be read."""
+        ...
+
+    def observe_repeated(self, decision: Decision, request_id: str, request: Callable[[], Request]) -> None:
+        """Take note of an allow that was given again; `request` reads its request."""
+        ...
 
 
 class MeteredGateway(Gateway):
@@ -96,16 +107,26 @@ class MeteredGateway(Gateway):
             self.meter.from_memory.observe(took)
             self.meter.count(answer)
             if self.observer is not None:
-                self.observer(request, answer, took)
+                self.observer.observe(request, answer, took)
             return answer
         return self._wait(request, answer, began)
+
+    def repeat(self, decision: Decision, request_id: str, request: Callable[[], Request]) -> bool:
+        """Give an allow again, as `Gateway.repeat` does; that takes no time worth measuring."""
+        if not super().repeat(decision, request_id, request):
+            return False
+        self.meter.repeated += 1
+        self.meter.count(decision)
+        if self.observer is not None:
+            self.observer.observe_repeated(decision, request_id, request)
+        return True
 
     def refuse(self, error: ExtauthzError) -> Decision:
         """Decide as `Gateway.refuse` does; how long that took says nothing and is left out."""
         decision = super().refuse(error)
         self.meter.count(decision)
         if self.observer is not None:
-            self.observer(None, decision, 0.0)
+            self.observer.observe(None, decision, 0.0)
         return decision
 
     async def _wait(self, request: Request, answer: Awaitable[Decision], began: float) -> Decision:
@@ -118,5 +139,5 @@ class MeteredGateway(Gateway):
         self.meter.after_asking.observe(took)
         self.meter.count(decision)
         if self.observer is not None:
-            self.observer(request, decision, took)
+            self.observer.observe(request, decision, took)
         return decision

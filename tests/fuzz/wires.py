@@ -8,7 +8,7 @@ from typing import Any
 
 from extauthz.edge.native.h2.connection import Connection
 from extauthz.edge.native.h2.limits import Limits
-from extauthz.edge.native.requests import Asked, BadRequest, Http1Limits, RequestReader
+from extauthz.edge.native.requests import BadRequest, Http1Limits, Incoming, RequestReader
 from extauthz.edge.native.server import Connections
 from tests.unit.edge.native.peer import PREFACE, Application
 
@@ -24,7 +24,7 @@ def http1(data: bytes) -> None:
     assert whole == _requests([data[at : at + 1] for at in range(len(data))])
 
 
-def _requests(pieces: list[bytes]) -> tuple[list[Asked | None], bool]:
+def _requests(pieces: list[bytes]) -> tuple[list[Incoming | None], bool]:
     reader = RequestReader(Http1Limits(), MAX_BODY_BYTES)
     try:
         for piece in pieces:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from extauthz.access.rbac.objects import GROUP, Binding
 from extauthz.access.rbac.rules import question
 from extauthz.access.rbac.store import Grant, RbacStore
+from extauthz.basis import Ground
 from extauthz.review import Attributes, ResourceAttributes, Review
 from extauthz.subject import Subject
 
@@ -22,15 +23,16 @@ _ESCAPES = {"\a": r"\a", "\b": r"\b", "\f": r"\f", "\n": r"\n", "\r": r"\r", "\t
 
 
 class RbacAuthorizer:
-    """Answers reviews from a store. Never raises, never waits."""
+    """Answers reviews from a store. Never raises, never waits. `ground` is for a store that never changes."""
 
-    def __init__(self, store: RbacStore) -> None:
+    def __init__(self, store: RbacStore, *, ground: Ground | None = None) -> None:
         self._store = store
+        self._ground = ground
 
     def review(self, subject: Subject, attributes: Attributes) -> Review:
         """Answer whether a subject has a right. Groups count exactly as given; none is added."""
         if SUPERUSERS in subject.groups:
-            return Review(attributes, allowed=True)
+            return Review(attributes, allowed=True, ground=self._ground)
         permits = question(attributes)
         missing: dict[str, None] = {}
         for grant in self._grants(subject, attributes):
@@ -38,7 +40,7 @@ class RbacAuthorizer:
             if rules is None:
                 missing[_not_found(grant.binding)] = None
             elif permits(rules):
-                return Review(attributes, allowed=True, reason=_allowed_by(grant))
+                return Review(attributes, allowed=True, reason=_allowed_by(grant), ground=self._ground)
         return Review(attributes, allowed=False, reason=_refusal(list(missing)))
 
     def _grants(self, subject: Subject, attributes: Attributes) -> Iterator[Grant]:

@@ -13,6 +13,7 @@ from envoy.service.auth.v3 import external_auth_pb2
 
 from extauthz.decision import Decision
 from extauthz.edge import check
+from extauthz.edge.asked import Asked
 from extauthz.edge.listen import Bound, Listening
 from extauthz.edge.native import unary
 from extauthz.edge.native.answering import Answering
@@ -21,6 +22,7 @@ from extauthz.edge.native.h2.fields import Head, encode
 from extauthz.edge.native.h2.limits import Limits
 from extauthz.edge.native.h2.message import Response, Route
 from extauthz.edge.native.health import Health, HealthRoute
+from extauthz.edge.native.memory import FieldKeys
 from extauthz.edge.native.server import Server
 from extauthz.edge.native.unary import Status
 from extauthz.edge.reply import PLAIN, Refusals
@@ -87,7 +89,9 @@ class GrpcApplication:
         self._refusals = refusals
         self._max_message = max_body_bytes + BESIDE_BODY_BYTES
         self._max_body_bytes = max_body_bytes
-        self._checks: Answering[bytes, Response] = Answering(gateway, read=self._read, render=self._response)
+        self._checks: Answering[Asked, Response] = Answering(
+            gateway, keys=FieldKeys(), read=self._read, render=self._response
+        )
         self._methods: Mapping[str, Callable[[Head], Route]] = {
             f"/{SERVICE}/Check": lambda head: CheckRoute(head, self._checks, self._max_message),
             "/grpc.health.v1.Health/Check": lambda head: HealthRoute(head, health.check),
@@ -103,8 +107,8 @@ class GrpcApplication:
         method = self._methods.get(head.path)
         return method(head) if method else Fixed(unary.ended(Status.UNIMPLEMENTED, "unknown method"))
 
-    def _read(self, content: bytes) -> Request:
-        return check.parse(content, max_body_bytes=self._max_body_bytes)
+    def _read(self, asked: Asked) -> Request:
+        return check.judged(asked, max_body_bytes=self._max_body_bytes)
 
     def _response(self, decision: Decision, request: Request | None) -> Response:
         content = check.response_of(decision, request, self._refusals)
@@ -116,7 +120,7 @@ class CheckRoute:
 
     __slots__ = ("_checks", "_encoding", "_seconds", "max_body")
 
-    def __init__(self, head: Head, checks: Answering[bytes, Response], max_message: int) -> None:
+    def __init__(self, head: Head, checks: Answering[Asked, Response], max_message: int) -> None:
         seconds = unary.timeout(head)
         self._seconds = seconds * HASTE if seconds is not None else None
         self._encoding = head.get("grpc-encoding") or unary.IDENTITY
@@ -126,10 +130,12 @@ class CheckRoute:
     def answer(self, body: bytes) -> Response | Awaitable[Response]:
         """Answer the check that the message holds."""
         try:
-            content = unary.message(body, self._encoding, limit=self.max_body)
+            asked = check.decoded(unary.message(body, self._encoding, limit=self.max_body))
         except unary.Unreadable as error:
             return self._checks.refuse(Refused("check_undecodable", str(error), status=403))
-        return self._checks.answer(content, self._seconds)
+        except Refused as error:
+            return self._checks.refuse(error)
+        return self._checks.answer(asked, self._seconds)
 
     def overflow(self, body: bytes) -> Response:
         """Refuse a check that is larger than Envoy makes them, or one of too many that do not end."""

@@ -11,6 +11,7 @@ from functools import partial
 
 from extauthz.decision import Decision
 from extauthz.edge import body
+from extauthz.edge.asked import Asked
 from extauthz.edge.listen import Bound, Listening
 from extauthz.edge.native import http1
 from extauthz.edge.native.answering import Answering
@@ -19,7 +20,9 @@ from extauthz.edge.native.h2 import message as http2
 from extauthz.edge.native.h2.connection import Connection
 from extauthz.edge.native.h2.fields import Head, encode
 from extauthz.edge.native.h2.limits import Limits
-from extauthz.edge.native.requests import Asked, Http1Limits
+from extauthz.edge.native.heads import HeadKeys
+from extauthz.edge.native.memory import FieldKeys
+from extauthz.edge.native.requests import Http1Limits, Incoming, RequestReader
 from extauthz.edge.native.server import Connections, Server
 from extauthz.edge.reply import PLAIN, Refusals, Reply
 from extauthz.errors import Refused
@@ -102,10 +105,29 @@ class Http1Application:
     """Checks over HTTP/1.1."""
 
     def __init__(self, gateway: Gateway, refusals: Refusals, prefix: str, max_body_bytes: int) -> None:
-        self._checks: Answering[Asked, http1.Response] = Answering(
-            gateway, read=Checks(prefix, max_body_bytes).read, render=partial(_http1_response, refusals)
+        self._max_body_bytes = max_body_bytes
+        self._keys = HeadKeys()
+        self._read = Checks(prefix, max_body_bytes).read
+        self._checks: Answering[Incoming, http1.Response] = Answering(
+            gateway, keys=self._keys, read=self._read, render=partial(_http1_response, refusals)
         )
-        self.answer = self._checks.answer
+        self.answer = self._checks.decide
+
+    def recall(self, head: bytes) -> http1.Response | None:
+        """Return the answer to a whole request without a body, if it is known already."""
+        found = self._keys.of_head(head)
+        if found is None:
+            return None
+        key, request_id = found
+        return self._checks.recall(key, request_id.decode(errors="replace"), partial(self._parsed, head))
+
+    def _parsed(self, head: bytes) -> Request:
+        reader = RequestReader(Http1Limits(), self._max_body_bytes)
+        reader.feed(head)
+        (asked,) = reader.ready
+        if asked is None:
+            raise ValueError("no request is in these bytes")
+        return self._read(asked)
 
     def refuse(self, status: int) -> http1.Response:
         """Answer what is no request."""
@@ -118,8 +140,12 @@ class Http2Application:
     def __init__(self, gateway: Gateway, refusals: Refusals, prefix: str, max_body_bytes: int) -> None:
         self._max_body_bytes = max_body_bytes
         read_ = Checks(prefix, max_body_bytes).read
-        self._checks = Answering(gateway, read=read_, render=partial(_http2_response, refusals))
-        self._bodiless = Answering(gateway, read=read_, render=partial(_http2_head, refusals))
+        self._checks: Answering[Asked, http2.Response] = Answering(
+            gateway, keys=FieldKeys(), read=read_, render=partial(_http2_response, refusals)
+        )
+        self._bodiless: Answering[Asked, http2.Response] = Answering(
+            gateway, keys=FieldKeys(), read=read_, render=partial(_http2_head, refusals)
+        )
 
     def route(self, head: Head) -> Http2Check:
         """Return the check that a request is."""

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from extauthz.edge.native.peer import PeerProtocol
-from extauthz.edge.native.requests import Asked, BadRequest, Http1Limits, RequestReader
+from extauthz.edge.native.requests import BadRequest, Http1Limits, Incoming, RequestReader
 from extauthz.edge.native.server import Connections
 
 FLUSH_BYTES = 128 * 1024
@@ -46,7 +46,11 @@ class Response:
 class Application(Protocol):
     """What stands behind a connection."""
 
-    def answer(self, asked: Asked) -> Response | Awaitable[Response]:
+    def recall(self, head: bytes) -> Response | None:
+        """Return the answer to a whole request without a body, if it is known already."""
+        ...
+
+    def answer(self, asked: Incoming) -> Response | Awaitable[Response]:
         """Answer a request. Neither this nor its awaitable raises."""
         ...
 
@@ -81,6 +85,10 @@ class Http1Connection(PeerProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self.closing:
+            return
+        if self._is_idle() and (known := self._application.recall(data)):
+            self._reader.begun += 1
+            self.transport.write(known.whole)
             return
         try:
             self._reader.feed(data)
@@ -125,7 +133,11 @@ class Http1Connection(PeerProtocol):
         if self._task is None and not ready and not self.closing:
             self._finish()
 
-    def _write(self, asked: Asked, answer: Response) -> None:
+    def _is_idle(self) -> bool:
+        """Whether an answer could be written at once, and nothing else need be done then."""
+        return self._reader.resting and self._task is None and not self.full and not self._draining
+
+    def _write(self, asked: Incoming, answer: Response) -> None:
         last = asked.last or (self._draining and not self._reader.ready and not self._reader.within)
         bodiless = asked.method == "HEAD"
         content = answer.written(last=last, bodiless=bodiless) if last or bodiless else answer.whole
@@ -138,7 +150,7 @@ class Http1Connection(PeerProtocol):
         if self._out_bytes >= FLUSH_BYTES:
             self._flush()
 
-    async def _later(self, asked: Asked, answer: Awaitable[Response]) -> None:
+    async def _later(self, asked: Incoming, answer: Awaitable[Response]) -> None:
         response = await answer
         self._task = None
         self._write(asked, response)

@@ -7,9 +7,11 @@ bare line feeds, spaces before a colon, control characters. What it lets pass is
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httptools
+
+from extauthz.edge.asked import Asked
 
 MAX_KNOWN_NAMES = 512
 MAX_REPETITIONS = 100
@@ -42,22 +44,20 @@ class BadRequest(Exception):
 
 
 @dataclass(slots=True)
-class Asked:
-    """A request: the raw target; names in lower case, values of one name joined by commas; body as far as wanted."""
+class Incoming(Asked):
+    """A request; its body is as much of it as was wanted."""
 
-    method: str
-    target: str
-    headers: dict[str, str]
-    content: bytes
     last: bool = True
     """Whether the connection ends with it."""
+    head: bytes = field(default=b"", compare=False)
+    """All its bytes, where one read brought them and nothing else."""
 
 
 class RequestReader:
     """Reads requests; those that are whole wait in `ready`. A None there asks for `100 Continue`."""
 
     def __init__(self, limits: Http1Limits, max_body_bytes: int) -> None:
-        self.ready: deque[Asked | None] = deque()
+        self.ready: deque[Incoming | None] = deque()
         self.begun = 0
         """How many requests have begun to arrive."""
         self.within = False
@@ -75,10 +75,16 @@ class RequestReader:
         self._in_head = False
         self._body = bytearray()
 
+    @property
+    def resting(self) -> bool:
+        """Whether nothing has come that is not dealt with."""
+        return not (self.within or self.ready or self.ended)
+
     def feed(self, data: bytes) -> None:
         """Read on. Raises BadRequest; requests that came whole before stay in `ready`."""
         if self.ended:
             return
+        alone = self.resting
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -88,6 +94,8 @@ class RequestReader:
             raise (error.__context__ or error) from None  # what a method below has raised
         except httptools.HttpParserError as error:
             raise BadRequest(400, str(error)) from None
+        if alone and len(self.ready) == 1 and not self.within and self.ready[0]:
+            self.ready[0].head = data
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > self._limits.max_head_bytes:
@@ -145,7 +153,7 @@ class RequestReader:
         self.ended |= last
         target = self._target.decode("utf-8", "surrogateescape")
         method = self._parser.get_method().decode("ascii")
-        self.ready.append(Asked(method, target, self._headers, bytes(self._body), last))
+        self.ready.append(Incoming(method, target, self._headers, bytes(self._body), last=last))
 
     def _expect(self, expectation: str) -> None:
         if expectation.lower() != "100-continue":

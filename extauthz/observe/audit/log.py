@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -56,14 +56,26 @@ class AuditLog:
         except Exception:
             _logger.exception("a decision could not be told to the audit log")
 
+    def observe_repeated(self, decision: Decision, request_id: str, request: Callable[[], Request]) -> None:
+        """Take note of an allow that was given again; its request is read only where that is told. Never raises."""
+        try:
+            written = self._writer is not None and self._is_drawn(request_id) and self._writer.has_room()
+            shown = self._recent is not None and self._recent.wants(decision)
+            if written or shown:
+                self._tell(request(), decision, 0.0, written=written, shown=shown)
+        except Exception:
+            _logger.exception("a decision could not be told to the audit log")
+
     def _is_written(self, request: Request | None, decision: Decision) -> bool:
         if not decision.allowed or decision.reason == Reason.SHADOW:
             return True
-        return self._below > 0 and self._draw(request) < self._below
+        return self._is_drawn(request.headers.get("x-request-id", "") if request else "")
 
-    def _draw(self, request: Request | None) -> float:
+    def _is_drawn(self, request_id: str) -> bool:
+        return self._below > 0 and self._draw(request_id) < self._below
+
+    def _draw(self, identifier: str) -> float:
         """The same for all that is told of one request, here and by other replicas."""
-        identifier = request.headers.get("x-request-id") if request else None
         return crc32(identifier.encode(errors="replace")) if identifier else random.random() * _HASHES  # noqa: S311
 
     def _tell(self, request: Request | None, decision: Decision, seconds: float, *, written: bool, shown: bool) -> None:

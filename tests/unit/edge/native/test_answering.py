@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from extauthz.decision import Decision
+from extauthz.edge.asked import Asked
 from extauthz.edge.native import answering
 from extauthz.edge.native.answering import Answering
+from extauthz.edge.native.memory import FieldKeys
 from extauthz.request import Request, read
 from extauthz.subject import Subject
 from tests.cases import gateway
@@ -23,7 +25,12 @@ class Sessions:
         return Subject.authenticated(user, set_cookies=cookies)
 
 
-def written() -> tuple[Answering[dict[str, str], object], list[Decision]]:
+def asking(headers: dict[str, str]) -> Asked:
+    """Return what is asked with these headers; `target` is the target."""
+    return Asked("GET", headers.get("target", "/x"), headers)
+
+
+def written() -> tuple[Answering[Asked, object], list[Decision]]:
     """Return an Answering that answers with the decision's own words, and the decisions that were written."""
     decisions: list[Decision] = []
 
@@ -31,16 +38,16 @@ def written() -> tuple[Answering[dict[str, str], object], list[Decision]]:
         decisions.append(decision)
         return decision.status, decision.headers, decision.cookies
 
-    def ask(headers: dict[str, str]) -> Request:
-        return read(method="GET", target=headers.get("target", "/x"), headers=headers)
+    def ask(asked: Asked) -> Request:
+        return read(method=asked.method, target=asked.target, headers=asked.headers)
 
-    return Answering(gateway(authenticator=Sessions()), read=ask, render=render), decisions
+    return Answering(gateway(authenticator=Sessions()), keys=FieldKeys(), read=ask, render=render), decisions
 
 
 def test_the_same_allow_is_written_once() -> None:
     """For each user."""
     checks, decisions = written()
-    answers = [checks.answer({"user": user}) for user in ("ann", "ben", "ann", "ben")]
+    answers = [checks.answer(asking({"user": user})) for user in ("ann", "ben", "ann", "ben")]
     assert answers[0] == answers[2] != answers[1] == answers[3]
     assert len(decisions) == 2
 
@@ -48,7 +55,7 @@ def test_the_same_allow_is_written_once() -> None:
 def test_a_cookie_is_never_given_twice() -> None:
     """A session belongs to the request that prolonged it."""
     checks, _ = written()
-    answers = [checks.answer({"user": "ann", **more}) for more in ({}, {"fresh": "1"}, {}, {"fresh": "1"})]
+    answers = [checks.answer(asking({"user": "ann", **more})) for more in ({}, {"fresh": "1"}, {}, {"fresh": "1"})]
     assert [answer[2] for answer in answers if isinstance(answer, tuple)] == [
         (),
         ("session=ann-2",),
@@ -61,7 +68,7 @@ def test_a_refusal_is_written_each_time() -> None:
     """It names its request."""
     checks, decisions = written()
     for _ in range(2):
-        checks.answer({"user": "ann", "target": "/unknown"})
+        checks.answer(asking({"user": "ann", "target": "/unknown"}))
     assert len(decisions) == 2
 
 
@@ -69,9 +76,9 @@ def test_what_is_kept_is_bounded() -> None:
     """In number, and each in size."""
     checks, decisions = written()
     for number in range(answering.MAX_PREPARED + 10):
-        checks.answer({"user": f"user-{number}"})
+        checks.answer(asking({"user": f"user-{number}"}))
     assert len(checks._prepared) <= answering.MAX_PREPARED
     decisions.clear()
     for _ in range(2):
-        checks.answer({"user": "x" * (answering.MAX_PREPARED_CHARACTERS + 1)})
+        checks.answer(asking({"user": "x" * (answering.MAX_PREPARED_CHARACTERS + 1)}))
     assert len(decisions) == 2

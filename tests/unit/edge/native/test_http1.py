@@ -9,10 +9,11 @@ from typing import NamedTuple, cast
 
 import pytest
 
+from extauthz.edge.asked import Asked
 from extauthz.edge.listen import Bound
 from extauthz.edge.native.http1 import Http1Connection, Response
 from extauthz.edge.native.peer import PeerProtocol
-from extauthz.edge.native.requests import Asked, Http1Limits
+from extauthz.edge.native.requests import Http1Limits
 from extauthz.edge.native.server import Server
 
 SECONDS = 10
@@ -28,6 +29,9 @@ class Application:
         self.waiting = asyncio.Event()
         self.go = asyncio.Event()
         self.cancelled = asyncio.Event()
+
+    def recall(self, head: bytes) -> Response | None:
+        return None
 
     def answer(self, asked: Asked) -> Response | Awaitable[Response]:
         self.asked.append(asked)
