@@ -48,30 +48,26 @@ def override(settings: Document, model: type[BaseModel], environment: Mapping[st
     return replace(settings, data=data, variables=variables)
 
 
-def names(model: type[BaseModel], prefix: str = PREFIX) -> Iterator[tuple[str, Location]]:
+def names(model: type[BaseModel]) -> Iterator[tuple[str, Location]]:
     """Yield the variable of every key that can be set by one, and the key's place."""
+    return ((name, place) for name, place, _ in _places(model, PREFIX))
+
+
+def _places(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, Location, FieldInfo]]:
     for key, field in _fields(model):
         name = prefix + _words(key)
-        yield name, (key,)
+        yield name, (key,), field
         if inner := _inner(field):
-            yield from ((found, (key, *place)) for found, place in names(inner, f"{name}_"))
+            yield from ((found, (key, *place), below) for found, place, below in _places(inner, f"{name}_"))
 
 
 def _find(name: str, model: type[BaseModel]) -> tuple[Location, FieldInfo]:
     """Return the place that a variable names, and what stands there. Raises ConfigurationError."""
-    known = dict(names(model))
+    known = {found: (place, field) for found, place, field in _places(model, PREFIX)}
     if name not in known:
         hint = document.near(name, known) or "its name is made of the keys of the settings"
         raise _wrong(name, "names no key of the settings", hint)
-    place = known[name]
-    field: FieldInfo | None = None
-    inside: type[BaseModel] | None = model
-    for key in place:
-        assert inside  # noqa: S101  # `names` has walked this way
-        field = dict(_fields(inside))[str(key)]
-        inside = _inner(field)
-    assert field  # noqa: S101  # a place has a key
-    return place, field
+    return known[name]
 
 
 def _read(name: str, value: str, field: FieldInfo) -> Any:
