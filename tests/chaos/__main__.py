@@ -22,7 +22,7 @@ from rich.table import Table
 from tests.chaos import faults
 from tests.chaos.load import NEVER, TOLD, Mixed
 from tests.chaos.mesh import ChaosMesh
-from tests.chaos.tables import write_markdown
+from tests.chaos.running import until_told, write_markdown
 
 CALM_REQUESTS, FAULT_SECONDS = 300, 5
 SERVED_IN_A_ROW = 40
@@ -67,7 +67,7 @@ def main() -> int:
     names = [name for name in faults.ALL if not options.faults or any(part in name for part in options.faults)]
     if not names:
         parser.error(f"no such fault; there are {', '.join(faults.ALL)}")
-    rows = asyncio.run(_run(names))
+    rows = asyncio.run(until_told(_run(names)))
     table = Table(*COLUMNS, title="Faults under load")
     for row in rows:
         table.add_row(*row.cells(), style="" if row.holds else "red")

@@ -22,7 +22,7 @@ from aiohttp import ClientSession, ClientTimeout, TCPConnector
 
 from tests.chaos.load import NEVER, Asked, Mixed
 from tests.chaos.mesh import ChaosMesh
-from tests.chaos.tables import write_markdown
+from tests.chaos.running import until_told, write_markdown
 from tests.integration.cluster import owner
 
 SETTLING_SECONDS = 1.0
@@ -185,7 +185,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10, help="how long to run (default: 10)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table into a file, too")
     options = parser.parse_args()
-    samples = asyncio.run(run(options.minutes))
+    samples = asyncio.run(until_told(run(options.minutes)))
     if options.markdown:
         write_markdown(options.markdown, COLUMNS, [sample.cells() for sample in samples])
     broken = faults(samples)
