@@ -63,6 +63,7 @@ class Compiler:
         self.session_cookie = session_cookie
         self.placements: frozenset[str] = frozenset()
         self.values: Values = {}
+        self.user_only = False
         self.problems: list[Problem] = []
 
     def rules(self) -> dict[Rule, tuple[Path, int, int]]:
@@ -76,6 +77,7 @@ class Compiler:
         given = self.known.values
         self.problems += mismatches(self.part, model.values, given)
         self.known = replace(self.known, values={name: given.get(name, own) for name, own in model.values.items()})
+        self.user_only = self._text(model.review_as, ("reviewAs",), ("subject", "user")) == "user"
         placements = model.placements or {self.placement: ""}
         prefixes = placements.get(self.placement, next(iter(placements.values())))
         self.placements = frozenset(model.placements or ())
@@ -123,7 +125,7 @@ class Compiler:
             tolerated=frozenset(model.tolerate),
             message=model.deny or "",
             shadow=model.enforce == "shadow",
-            user_only=file.review_as == "user",
+            user_only=self.user_only,
             withheld=self._withheld(model, place),
             condition=condition,
         )
@@ -187,13 +189,16 @@ class Compiler:
             self._problem(place, message, near(word, words))
         return word
 
-    def _text(self, text: str, place: Location) -> str:
-        """Return what stands for a namespace: the text, or the value that it names."""
+    def _text(self, text: str, place: Location, words: Sequence[str] = ()) -> str:
+        """Return a text, or what the value that it names says instead: one of `words`, where there are any."""
         try:
-            return syntax.text(text, self.known)
+            found = syntax.text(text, self.known)
         except Mistake as mistake:
             self._problem(place, f"{place[-1]}: {mistake}", mistake.hint)
             return REFUSE
+        if words and found not in words:
+            self._problem(place, f"{place[-1]}: {found!r} is neither {' nor '.join(words)}", near(found, words))
+        return found
 
     def _unscoped_list(self, model: Check, place: Location) -> None:
         if model.verb != "list":

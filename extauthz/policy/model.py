@@ -196,7 +196,7 @@ class PolicyModel(Model):
     placements: dict[Name, Prefix | Annotated[list[Prefix], Field(min_length=1)]] | None = None
     """At which places of the mesh the file counts, and what stands there before the paths of its rules: one prefix, or
     several. The settings say which place is guarded. Unset: everywhere, with paths as they are written."""
-    review_as: Literal["subject", "user"] = "subject"
+    review_as: Literal["subject", "user"] | ValueName = "subject"
     """`user` asks for rights by the user's name alone, without groups, as Kubeflow Pipelines itself does."""
     values: dict[Name, Text | Annotated[list[Text], Field(min_length=1)]] = {}
     """What differs from one installation to the next: a text or a list of texts by name, for `value:NAME`. The
