@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from aiohttp import ClientResponse, ClientSession, CookieJar
+from aiohttp import ClientSession, DummyCookieJar
 
 from extauthz.console.guard import COOKIE, MAX_COOKIE_CHARACTERS
 from extauthz.demo.mesh import MANIFESTS, DemoMesh
-from extauthz.demo.scenario import tokens
 from tests.integration.conftest import MeshFactory
+from tests.integration.visitor import Visitor
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -44,44 +43,10 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DemoM
         yield running
 
 
-class Visitor:
-    """Somebody without a browser, who keeps no cookies. `headers` are sent each time."""
-
-    def __init__(self, mesh: DemoMesh, client: ClientSession) -> None:
-        self._tokens = tokens(mesh.signer)
-        self._url = f"{mesh.admin_url}/console"
-        self._client = client
-        self.origin = mesh.admin_url
-
-    def bearer(self, who: str) -> dict[str, str]:
-        """Return the header that proves somebody."""
-        return {"authorization": f"Bearer {self._tokens[who]}"}
-
-    def cookie(self, who: str) -> dict[str, str]:
-        """Return the header with which a browser proves somebody."""
-        return {"cookie": f"{COOKIE}={self._tokens[who]}"}
-
-    async def get(self, path: str, **headers: str) -> tuple[int, str, ClientResponse]:
-        """Return status, text and answer of a page."""
-        return await self._ask("GET", path, headers, None)
-
-    async def post(self, path: str, form: Mapping[str, str], **headers: str) -> tuple[int, str, ClientResponse]:
-        """Send a form."""
-        return await self._ask("POST", path, headers, form)
-
-    async def _ask(
-        self, method: str, path: str, headers: Mapping[str, str], form: Mapping[str, str] | None
-    ) -> tuple[int, str, ClientResponse]:
-        options: dict[str, Any] = {"headers": headers, "data": form, "allow_redirects": False}
-        async with self._client.request(method, self._url + path, **options) as response:
-            return response.status, await response.text(), response
-
-
 @pytest_asyncio.fixture(loop_scope="session")
 async def visitor(house: DemoMesh) -> AsyncIterator[Visitor]:
     """A visitor of that mesh's console."""
-    async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as client:
-        client.cookie_jar.update_cookies({})
+    async with ClientSession(cookie_jar=DummyCookieJar()) as client:
         yield Visitor(house, client)
 
 
