@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 OAUTH2_PROXY_VERSION := v7.15.6
 OAUTH2_PROXY := .tools/oauth2-proxy-$(OAUTH2_PROXY_VERSION)/oauth2-proxy
 
-.PHONY: help run test fuzz chaos soak clients lint format lock audit sbom bench clean schemas image-check
+.PHONY: help run test fuzz chaos soak clients pictures lint format lock audit sbom bench clean schemas image-check
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ chaos: $(VENV)/.test ## Break one thing after the other under load, through a re
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 clients: $(VENV)-kfp/.ready $(VENV)-jupyter/.ready $(OAUTH2_PROXY) ## Install the real clients that some tests drive (else those are skipped)
+
+pictures: $(VENV)/.test ## Take the docs' pictures of the demo, in a real Chromium; takes four minutes
+	$(BIN)/python -m tests.clients.pictures docs/images
 
 lint: $(VENV)/.test $(VENV)-image/.ready ## Check style, types, the direction of imports and the Dockerfile
 	$(BIN)/ruff format --check .

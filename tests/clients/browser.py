@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -129,6 +129,10 @@ class Browser:
         told = await self._ask("Runtime.evaluate", expression=expression, returnByValue=True)
         found, _, search = str(told["result"].get("value", "")).partition("\n")
         return title in found and query in search
+
+    async def send(self, headers: Mapping[str, str]) -> None:
+        """Send these headers with every request from now on."""
+        await self._ask("Network.setExtraHTTPHeaders", headers=dict(headers))
 
     async def press(self, key: str, *, shift: bool = False) -> None:
         """Press and release a key, such as `Tab` or `Enter`, where the focus is."""

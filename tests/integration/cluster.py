@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from aiohttp import ClientSession
 from yarl import URL
@@ -21,9 +22,10 @@ from extauthz.demo.mesh import MANIFESTS, DemoMesh
 from extauthz.demo.scenario import tokens
 from extauthz.review import ResourceAttributes
 from extauthz.subject import Subject
-from tests.apiserver import Cluster
+from tests.apiserver import Cluster, Double
 from tests.apiserver.manifests import delegate
 from tests.apiserver.store import RESOURCES, Object
+from tests.integration.conftest import MeshFactory
 
 _IN_TEAM_A = ResourceAttributes("list", namespace="team-a")
 _KINDS = {resource.kind for resource in RESOURCES.values()}
@@ -129,3 +131,20 @@ async def api_server(
         if process.returncode is None:
             process.kill()
         await process.communicate()
+
+
+@pytest.fixture
+async def double(tmp_path: Path) -> AsyncIterator[Double]:
+    """The test API server over TLS, with the demo's rights."""
+    async with Double.running(tmp_path) as server:
+        for manifest in demo_manifests():
+            server.write(manifest)
+        yield server
+
+
+@pytest.fixture
+async def mesh(double: Double, new_mesh: MeshFactory) -> AsyncIterator[DemoMesh]:
+    """The demo, except that the API server decides."""
+    async with new_mesh(settings=settings(double.kubeconfig())) as running:
+        await ready(running)
+        yield running

@@ -14,25 +14,20 @@ from extauthz.demo.scenario import verify
 from extauthz.errors import ConfigurationError
 from tests.apiserver import Double, answer
 from tests.apiserver.manifests import binding, user
-from tests.integration.cluster import Clients, authority_of, demo_manifests, event, owner, ready, runs, settings
+from tests.integration.cluster import (
+    Clients,
+    authority_of,
+    double,
+    event,
+    mesh,
+    owner,
+    ready,
+    runs,
+    settings,
+)
 from tests.integration.conftest import MeshFactory
 
-
-@pytest.fixture
-async def double(tmp_path: Path) -> AsyncIterator[Double]:
-    """The test API server over TLS, with the demo's rights."""
-    async with Double.running(tmp_path) as server:
-        for manifest in demo_manifests():
-            server.write(manifest)
-        yield server
-
-
-@pytest.fixture
-async def mesh(double: Double, new_mesh: MeshFactory) -> AsyncIterator[DemoMesh]:
-    """The demo, except that the API server decides."""
-    async with new_mesh(settings=settings(double.kubeconfig())) as running:
-        await ready(running)
-        yield running
+__all__ = ["double", "mesh"]
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession, DummyCookieJar
@@ -12,26 +11,11 @@ from aiohttp import ClientSession, DummyCookieJar
 from extauthz.access.watch.follower import State
 from extauthz.demo.mesh import DemoMesh
 from tests.apiserver import Double, answer
-from tests.integration.cluster import authority_of, demo_manifests, ready, runs, settings
+from tests.integration.cluster import authority_of, demo_manifests, double, mesh, runs, settings
 from tests.integration.conftest import MeshFactory
 from tests.integration.visitor import Visitor
 
-
-@pytest.fixture
-async def double(tmp_path: Path) -> AsyncIterator[Double]:
-    """The test API server, with the demo's rights."""
-    async with Double.running(tmp_path) as server:
-        for manifest in demo_manifests():
-            server.write(manifest)
-        yield server
-
-
-@pytest.fixture
-async def mesh(double: Double, new_mesh: MeshFactory) -> AsyncIterator[DemoMesh]:
-    """The demo, except that the API server decides."""
-    async with new_mesh(settings=settings(double.kubeconfig())) as running:
-        await ready(running)
-        yield running
+__all__ = ["double", "mesh"]
 
 
 @pytest.fixture
