@@ -175,7 +175,7 @@ class SessionSettings(Model):
 
 
 class PeerSettings(Model):
-    """Callers in the mesh, known by their mTLS principal. Only the gRPC edge learns it, and only under mTLS."""
+    """Callers in the mesh, known by their mTLS principal: by gRPC, or where `listeners.http.peerHeader` is set."""
 
     principals: Annotated[list[PrincipalPattern], Field(min_length=1)]
     """Who is believed, as `spiffe://cluster.local/ns/NAMESPACE/sa/NAME`; either of the two may be `*`.
@@ -186,7 +186,7 @@ class PeerSettings(Model):
 
 class TrustedHeaderSettings(Model):
     """Users whom a hop of the mesh has authenticated and names in a header. Whoever holds such a
-    hop's key can be everybody, so only the gRPC edge reads it, and only under mTLS."""
+    hop's key can be everybody. It is known by its mTLS principal, as `peer` is."""
 
     principals: Annotated[list[Principal], Field(min_length=1)]
     """The hops that are believed, exactly. They must overwrite what their own clients send."""

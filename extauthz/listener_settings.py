@@ -49,6 +49,9 @@ class HttpListener(Model):
     """What Envoy's `path_prefix` puts before the original path. Requests without it are refused."""
     server: Literal["aiohttp", "native"] = "aiohttp"
     """`native` is a server of ours on httptools, with half the CPU per check; it speaks h2c, too."""
+    peer_header: Literal["x-forwarded-client-cert"] | None = None
+    """Where the caller's mTLS principal stands: in the last element, which Envoy writes itself where it has
+    `APPEND_FORWARD` or `SANITIZE_SET`, as in Istio. Never name it behind an Envoy that passes on what it gets."""
     tls: TlsSettings | None = None
     """Unset: plain text, for a mesh that encrypts by itself."""
 

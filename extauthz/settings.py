@@ -215,8 +215,9 @@ class Settings(Model):
 
     @model_validator(mode="after")
     def _principals_are_seen(self) -> Settings:
-        if (self.identity.peer or self.identity.header) and self.listeners.grpc is None:
-            raise ValueError("identity.peer and identity.header need listeners.grpc: HTTP checks carry no principal")
+        told = self.listeners.grpc or (self.listeners.http and self.listeners.http.peer_header)
+        if (self.identity.peer or self.identity.header) and not told:
+            raise ValueError("identity.peer and identity.header need listeners.grpc, or listeners.http.peerHeader")
         return self
 
     @model_validator(mode="after")

@@ -60,10 +60,12 @@ class Authority:
             .public_bytes(PEM)
         )
 
-    def issue(self, name: str, *, good_for: datetime.timedelta = DAY) -> Issued:
-        """Sign a certificate for a name and 127.0.0.1; `good_for` may be negative."""
+    def issue(self, name: str, *, good_for: datetime.timedelta = DAY, principal: str = "") -> Issued:
+        """Sign a certificate for a name and 127.0.0.1, or for a principal alone; `good_for` may be negative."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
+        names: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
+        if principal:
+            names = [x509.UniformResourceIdentifier(principal)]
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         certificate = (
             _builder(_name(name), _name(self.name), key.public_key(), good_for)

@@ -12,7 +12,7 @@ import socket
 from aiohttp import web
 
 from extauthz.decision import Decision
-from extauthz.edge import body
+from extauthz.edge import body, xfcc
 from extauthz.edge.listen import bind
 from extauthz.edge.reply import PLAIN, Refusals
 from extauthz.edge.tls import Certificates
@@ -99,6 +99,7 @@ class HttpEdge:
             target=target[len(prefix) :],
             headers=headers,
             host=headers.get("host", ""),
+            peer=xfcc.principal(headers) if self._listener.peer_header else "",
             # content-length is the length of what Envoy sent us, so it proves nothing here.
             body=body.shown(content, headers, limit=self._max_body_bytes, length=None),
         )

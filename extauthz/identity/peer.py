@@ -1,8 +1,8 @@
 """Callers that the mesh vouches for: services by their mTLS principal, users by a trusted hop's header.
 
 Envoy takes the principal from the verified certificate of its caller and tells it in gRPC
-checks only. Without mTLS there is none, and nobody is believed. `x-forwarded-client-cert` is
-never read: its first element is the client's own.
+checks, and in HTTP checks where the settings name the header in which it does. Without mTLS there
+is none, and nobody is believed.
 """
 
 from __future__ import annotations

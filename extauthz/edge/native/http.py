@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 from functools import partial
 
 from extauthz.decision import Decision
-from extauthz.edge import body
+from extauthz.edge import body, xfcc
 from extauthz.edge.asked import Asked
 from extauthz.edge.listen import Bound, Listening
 from extauthz.edge.native import http1
@@ -48,8 +48,9 @@ class HttpEdge:
         listening: Listening | None = None,
     ) -> None:
         """Without `listening` the listener's address is listened on."""
-        self._http1 = Http1Application(gateway, refusals, listener.path_prefix, max_body_bytes)
-        self._http2 = Http2Application(gateway, refusals, listener.path_prefix, max_body_bytes)
+        checks = Checks(listener.path_prefix, max_body_bytes, with_peer=listener.peer_header is not None)
+        self._http1 = Http1Application(gateway, refusals, checks, max_body_bytes)
+        self._http2 = Http2Application(gateway, refusals, checks, max_body_bytes)
         self._max_body_bytes = max_body_bytes
         self._limits = limits or Http1Limits()
         self._http2_limits = http2_limits or Limits()
@@ -81,7 +82,8 @@ class HttpEdge:
 class Checks:
     """Reads checks of `http_service` mode."""
 
-    def __init__(self, prefix: str, max_body_bytes: int) -> None:
+    def __init__(self, prefix: str, max_body_bytes: int, *, with_peer: bool) -> None:
+        self._with_peer = with_peer
         self._prefix = prefix
         self._start = f"{prefix}/"
         self._max_body_bytes = max_body_bytes
@@ -96,6 +98,7 @@ class Checks:
             target=asked.target[len(self._prefix) :],
             headers=headers,
             host=headers.get("host", ""),
+            peer=xfcc.principal(headers) if self._with_peer else "",
             # content-length is the length of what Envoy sent us, so it proves nothing here.
             body=body.shown(asked.content, headers, limit=self._max_body_bytes, length=None),
         )
@@ -104,10 +107,10 @@ class Checks:
 class Http1Application:
     """Checks over HTTP/1.1."""
 
-    def __init__(self, gateway: Gateway, refusals: Refusals, prefix: str, max_body_bytes: int) -> None:
+    def __init__(self, gateway: Gateway, refusals: Refusals, checks: Checks, max_body_bytes: int) -> None:
         self._max_body_bytes = max_body_bytes
         self._keys = HeadKeys()
-        self._read = Checks(prefix, max_body_bytes).read
+        self._read = checks.read
         self._checks: Answering[Incoming, http1.Response] = Answering(
             gateway, keys=self._keys, read=self._read, render=partial(_http1_response, refusals)
         )
@@ -137,14 +140,13 @@ class Http1Application:
 class Http2Application:
     """Checks over HTTP/2."""
 
-    def __init__(self, gateway: Gateway, refusals: Refusals, prefix: str, max_body_bytes: int) -> None:
+    def __init__(self, gateway: Gateway, refusals: Refusals, checks: Checks, max_body_bytes: int) -> None:
         self._max_body_bytes = max_body_bytes
-        read_ = Checks(prefix, max_body_bytes).read
         self._checks: Answering[Asked, http2.Response] = Answering(
-            gateway, keys=FieldKeys(), read=read_, render=partial(_http2_response, refusals)
+            gateway, keys=FieldKeys(), read=checks.read, render=partial(_http2_response, refusals)
         )
         self._bodiless: Answering[Asked, http2.Response] = Answering(
-            gateway, keys=FieldKeys(), read=read_, render=partial(_http2_head, refusals)
+            gateway, keys=FieldKeys(), read=checks.read, render=partial(_http2_head, refusals)
         )
 
     def route(self, head: Head) -> Http2Check:
