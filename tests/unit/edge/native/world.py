@@ -13,7 +13,7 @@ from extauthz.access.generations import Generations
 from extauthz.edge import check
 from extauthz.edge.native.grpc import GrpcApplication
 from extauthz.edge.native.health import Health
-from extauthz.edge.native.http import Http1Application
+from extauthz.edge.native.http import Checks, Http1Application
 from extauthz.edge.native.http1 import Response as Http1Response
 from extauthz.edge.native.requests import BadRequest, Http1Limits, RequestReader
 from extauthz.edge.reply import PLAIN
@@ -91,7 +91,7 @@ class World:
             response=ResponseSettings(),
         )
         self.grpc = GrpcApplication(self.gateway, Health(("",)), PLAIN, max_body_bytes=LIMIT)
-        self.http1 = Http1Application(self.gateway, PLAIN, "", LIMIT)
+        self.http1 = Http1Application(self.gateway, PLAIN, Checks("", LIMIT, with_peer=False), LIMIT)
 
     async def review(self, subject: Subject, attributes: Attributes) -> Review:
         """Be the API server."""
