@@ -11,7 +11,7 @@ import sys
 import typer
 
 from extauthz import __version__
-from extauthz.cli import check, demo, diff, doctor, review, schema, serve, test, token, validate, what_can, who_can
+from extauthz.cli import check, demo, diff, doctor, fmt, review, schema, serve, test, token, validate, what_can, who_can
 from extauthz.errors import ExtauthzError
 
 app = typer.Typer(
@@ -51,6 +51,7 @@ app.command()(validate.validate)
 app.command()(diff.diff)
 app.command()(doctor.doctor)
 app.command("test")(test.policy_tests)
+app.command()(fmt.fmt)
 app.command()(schema.schema)
 app.command()(review.review)
 app.command()(who_can.who_can)
