@@ -122,4 +122,4 @@ def _ceiling(value: float) -> float:
     if value <= 0:
         return 1
     unit = 10.0 ** floor(log10(value))
-    return next(unit * step for step in (1, 2, 4, 5, 10) if unit * step >= value)
+    return next((unit * step for step in (1, 2, 4, 5, 10) if unit * step >= value), value)

@@ -103,6 +103,8 @@ def _asks(rule: Rule) -> Iterator[str]:
             yield f"{check.verb.text} {check.path.text}"
         else:
             yield _right(check)
+    if rule.condition:
+        yield f"when {rule.condition.text}"
 
 
 def _right(check: Resource) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from extauthz.console import charts
@@ -28,6 +28,7 @@ def test_lines_leave_gaps() -> None:
     assert "4 ms" in drawn
 
 
+@example([(5e-324, 5e-324)])
 @given(st.lists(st.tuples(st.floats(0, 1e12), st.floats(0, 1e12))))
 def test_nothing_is_drawn_outside(columns: list[tuple[float, float]]) -> None:
     """Whatever the values are, none or huge ones."""

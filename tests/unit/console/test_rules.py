@@ -18,6 +18,7 @@ RULES = """
 - name: trial
   match: {path: /trial, hosts: [a.example]}
   enforce: shadow
+  when: request.method == "GET"
   access: [{verb: get, path: /metrics}, {verb: list, resource: nodes}]
 - name: gone
   match: {path: /gone}
@@ -53,7 +54,7 @@ def test_what_each_rule_asks_for(table: list[Row]) -> None:
     runs, trial, gone, open_ = table
     assert (runs.methods, runs.paths, runs.file, runs.ref.line) == ("GET", ("/runs",), "policy.yaml", 5)
     assert runs.asks == ("list runs/log.g in query:namespace or query:ns",)
-    assert trial.asks == ("get /metrics", "list nodes in all namespaces")
+    assert trial.asks == ("get /metrics", "list nodes in all namespaces", 'when request.method == "GET"')
     assert (trial.shadow, trial.hosts, trial.methods) == (True, ("a.example",), "any")
     assert (gone.asks, gone.answer, open_.answer) == (("It moved.",), "deny", "public")
 
