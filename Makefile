@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 OAUTH2_PROXY_VERSION := v7.15.6
 OAUTH2_PROXY := .tools/oauth2-proxy-$(OAUTH2_PROXY_VERSION)/oauth2-proxy
 
-.PHONY: help run test fuzz chaos soak clients pictures lint format lock audit sbom bench clean schemas image-check
+.PHONY: help run test fuzz chaos soak clients pictures lint format lock audit sbom bench clean schemas image-check docs
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,6 +62,10 @@ sbom: $(VENV)-audit/.ready ## Write build/sbom.json: what is shipped, in Cyclone
 	mkdir -p build
 	$(VENV)-audit/bin/cyclonedx-py requirements requirements/serve.txt --pyproject pyproject.toml --mc-type application \
 		--output-reproducible --of JSON --output-file build/sbom.json
+
+docs: $(VENV)/.test ## Write what is generated anew: docs/settings.md and the JSON Schemas
+	$(BIN)/extauthz schema settings --markdown > docs/settings.md
+	for kind in audit policy settings test; do $(BIN)/extauthz schema $$kind > policies/schema/$$kind.schema.json; done
 
 clean: ## Remove everything that was built
 	rm -rf $(VENV) $(VENV)-* .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* build dist

@@ -19,13 +19,18 @@ class Kind(StrEnum):
     TEST = "test"
 
 
-def schema(kind: Annotated[Kind, typer.Argument(help="Which kind of file.")] = Kind.POLICY) -> None:
+def schema(
+    kind: Annotated[Kind, typer.Argument(help="Which kind of file.")] = Kind.POLICY,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Tables for people; of settings only.")] = False,
+) -> None:
     """Print the JSON Schema of a policy, shadow, settings or policy test file, or of a line of the audit log.
 
     Example: extauthz schema policy > policy.schema.json, and in the policy's first line:
     # yaml-language-server: $schema=policy.schema.json
     """
-    typer.echo(render(kind))
+    if markdown and kind is not Kind.SETTINGS:
+        raise typer.BadParameter("--markdown goes with settings")
+    typer.echo(table() if markdown else render(kind))
 
 
 def render(kind: Kind) -> str:
@@ -47,3 +52,11 @@ def render(kind: Kind) -> str:
     schema = TypeAdapter(models[kind]).json_schema(by_alias=True)
     document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
     return json.dumps(document, indent=2, sort_keys=True)
+
+
+def table() -> str:
+    """Return every setting as a table for people."""
+    from extauthz.cli import reference
+    from extauthz.settings import Settings
+
+    return reference.render(Settings, "Settings").rstrip("\n")
