@@ -72,7 +72,7 @@ async def _take_console(browser: Browser, mesh: DemoMesh, folder: Path) -> None:
     url = f"{mesh.admin_url}/console/"
     await browser.keep(url, COOKIE, tokens(mesh.signer)["admin"])
     for name, path in CONSOLE.items():
-        await browser.look(width=1280, height=800, dark=name == "console-overview")
+        await browser.look(width=1280, height=720, dark=name == "console-overview")
         await browser.open(url + path)
         if name == "console-explain":
             await browser.run("document.querySelector('form.explain').requestSubmit()")
