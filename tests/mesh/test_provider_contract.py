@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import socket
@@ -180,6 +181,28 @@ async def test_a_provider_that_is_down_refuses(demo: DemoMesh, client: ClientSes
                 async with send(client, "GET", url, RUNS, headers=bearer(demo, ALICE)) as response:
                     assert response.status == 503
     assert demo.upstream.received == before
+
+
+async def test_a_provider_that_hangs_refuses(demo: DemoMesh, client: ClientSession, tmp_path: Path) -> None:
+    """Envoy waits for the provider's timeout and not for Istio's ten minutes; nobody gets through."""
+    over = asyncio.Event()
+
+    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
+
+    async with await asyncio.start_server(hang, HOST, 0) as silent:
+        asked = config(demo, authz_port=silent.sockets[0].getsockname()[1])
+        async with Envoy(asked, tmp_path, building(MESH, policies())) as envoy, asyncio.timeout(60):
+            statuses = [await status(client, url, bearer(demo, ALICE)) for url in (envoy.grpc_url, envoy.http_url)]
+        over.set()
+    assert statuses == [503, 503]
+
+
+async def status(client: ClientSession, url: str, headers: dict[str, str]) -> int:
+    """The status of one request."""
+    async with send(client, "GET", url, RUNS, headers=headers) as response:
+        return response.status
 
 
 @pytest.mark.parametrize(
