@@ -107,7 +107,9 @@ class SessionAuthenticator:
         try:
             answer = self._tokens.verify(session.credential)
         except CredentialError:
-            return self._ask(cookies, request)  # expired, or its key is withdrawn: perhaps there is a new one
+            if session.verified is not None:
+                del self._known[cookies]  # it was good, and expired, or its key is withdrawn: there may be a new one
+            return self._ask(cookies, request)
         return session.names(answer) if isinstance(answer, Subject) else self._wait(session, answer, request)
 
     def _cookies(self, headers: Mapping[str, str]) -> Cookies:

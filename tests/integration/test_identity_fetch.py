@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from extauthz.identity import TokenAuthenticator
 from extauthz.identity.web import _Sockets
 from extauthz.identity_settings import Identity
 from tests.apiserver import pki
-from tests.issuer import Clock, Issuer, Pauses, asking, bearer, ec_key
+from tests.issuer import Clock, Issuer, KeyServer, Pauses, asking, bearer, ec_key
 from tests.loadbalancer import LOAD_BALANCER, LoadBalancer
 from tests.pem import pem
 from tests.site import Site
@@ -220,6 +221,54 @@ async def test_a_proxy_is_used_where_named(site: Site, tmp_path: Path, monkeypat
         async with started(tmp_path, Issuer(), keys) as world:
             assert await world.outcome() == "alice"
     assert [request.headers["host"] for request in site.requests] == [site.url.removeprefix("http://"), "idp.invalid"]
+
+
+class Tunnels:
+    """A proxy that only opens tunnels (CONNECT), over TLS where it has a certificate. It keeps what it was asked."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
+        self.asked: list[str] = []
+        self.url = ""
+
+    async def __aenter__(self) -> Tunnels:
+        self._server = await asyncio.start_server(self._open, "127.0.0.1", 0, ssl=self._tls)
+        scheme = "https" if self._tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _open(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.asked.append(head.split(b"\r\n")[0].decode())
+        host, _, port = head.split()[1].decode().partition(":")
+        there, back = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await asyncio.gather(_pass(reader, back), _pass(there, writer))
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+    writer.close()
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_a_proxy_tunnels_to_an_issuer_over_tls(tmp_path: Path, encrypted: bool) -> None:
+    """It sees which server is asked and nothing else. The CA file vouches for both; without it nobody is believed."""
+    server = pki.create(tmp_path / "pki")
+    async with (
+        KeyServer(Issuer(), server.server_context()) as keys,
+        Tunnels(server.server_context() if encrypted else None) as proxy,
+    ):
+        source = {"url": f"{keys.url}/jwks", "proxy": proxy.url}
+        async with started(tmp_path, keys.issuer, {**source, "caFile": str(server.ca)}) as world:
+            assert await world.outcome() == "alice"
+        assert proxy.asked == [f"CONNECT {keys.url.removeprefix('https://')} HTTP/1.1"]
+        async with started(tmp_path, keys.issuer, source) as world:
+            assert await world.outcome() == "keys_unavailable"
 
 
 @pytest.fixture

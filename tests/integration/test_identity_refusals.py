@@ -55,6 +55,16 @@ async def test_a_session_whose_token_is_refused_is_not_asked_about_again_for_a_m
     assert await world.ask() is not None
 
 
+async def test_a_token_that_ends_is_no_refusal(world: World) -> None:
+    """A session that was good is asked about at once when its token expires, however lately it was asked about."""
+    world.proxy.sessions["one"] = world.issuer.token(exp=NOW - 27)  # good for three seconds of leeway
+    await world.ask()
+    world.proxy.sessions["one"] = world.issuer.token()
+    world.clock.now += 4
+    assert await world.ask() is not None
+    assert len(world.proxy.asked) == 2
+
+
 @pytest.mark.parametrize("status", [302, 429, 500, 503])
 async def test_an_outage_is_not_remembered(world: World, status: int) -> None:
     """The next request asks again."""
