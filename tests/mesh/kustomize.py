@@ -20,7 +20,7 @@ OVERLAYS = sorted(path.name for path in (ISTIO / "overlays").iterdir())
 _PACKAGE = "sigs.k8s.io/kustomize/kustomize/v5"
 _VERSION = "v5.8.1"
 _MISSING = f"kustomize 5 is missing: install kubectl 1.27 or newer, or Go, which builds {_PACKAGE}@{_VERSION}"
-_SECONDS = 300
+_SECONDS = 900
 
 Object = dict[str, Any]
 
@@ -66,3 +66,7 @@ def _major(version: str) -> int:
 def _run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **environment}
     return subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False, env=environment)
+
+
+if __name__ == "__main__":  # so that no test waits for the build
+    print(*_command())
