@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 import pytest
 import yaml
-from aiohttp import ClientSession
+from aiohttp import ClientSession, ClientTimeout
 from envoy.service.auth.v3 import external_auth_pb2, external_auth_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -147,6 +147,18 @@ async def test_it_serves_on_the_ports_that_its_log_tells(settings: Path) -> None
                 pass  # it follows readiness by a moment
             health.cancel()
         assert (await service.stop())[0] == 0
+
+
+async def test_life_004_a_service_that_hangs_is_not_alive(settings: Path) -> None:
+    """Liveness is answered by the loop that answers checks: while that stands still, kubelet hears nothing."""
+    async with serving(settings) as service, ClientSession() as client:
+        url = f"http://127.0.0.1:{service.ports['admin']}/healthz"
+        service.process.send_signal(signal.SIGSTOP)
+        with pytest.raises(TimeoutError):
+            await client.get(url, timeout=ClientTimeout(total=1))
+        service.process.send_signal(signal.SIGCONT)
+        async with client.get(url) as response:
+            assert response.status == 200
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -49,6 +49,16 @@ def test_a_captured_request_is_read_as_the_upstream_will_see_it() -> None:
     assert read.faults == ()
 
 
+def test_header_014_context_extensions_say_nothing() -> None:
+    """Whatever a route adds beside the request, no host, namespace or user is taken from it."""
+    message = external_auth_pb2.CheckRequest.FromString(wire("get-query"))
+    plain = check.parse(message.SerializeToString(), max_body_bytes=LIMIT)
+    for name in ("host", "namespace", "kubeflow-userid", "authorization", ":path", "x-forwarded-client-cert"):
+        message.attributes.context_extensions[name] = "team-b"
+    extended = check.parse(message.SerializeToString(), max_body_bytes=LIMIT)
+    assert all(getattr(extended, name) == getattr(plain, name) for name in ("target", "host", "headers", "peer"))
+
+
 def test_duplicate_headers_stay_visible() -> None:
     """Envoy joins them, so a comma in a credential tells."""
     read = parsed("get-dup-headers")
