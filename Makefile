@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 OAUTH2_PROXY_VERSION := v7.15.6
 OAUTH2_PROXY := .tools/oauth2-proxy-$(OAUTH2_PROXY_VERSION)/oauth2-proxy
 
-.PHONY: help run test fuzz chaos soak clients pictures lint format lock audit sbom bench clean schemas image-check docs
+.PHONY: help run test fuzz chaos soak clients pictures lint format lock audit sbom bench bench-peers clean schemas image-check docs
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,6 +55,14 @@ fuzz: $(VENV)/.test ## Fuzz each target for FUZZ_SECONDS, guided by coverage (Li
 image-check: ## Run the Dockerfile's steps without Docker, in a folder of their own, and what they build
 	$(PYTHON) .ci/image.py $(PYTHON)
 
+bench: $(VENV)/.bench ## Measure everything in under 10 minutes; fails when a limit is missed
+	$(BIN)/python -m bench $(ARGS)
+
+# Istio's sample listens on all addresses, so peers run where there is nothing but loopback.
+bench-peers: $(VENV)/.bench ## Measure other servers beside ours, where Go is installed
+	$(BIN)/python -m bench.build_peers
+	unshare --map-root-user --net sh -c 'ip link set lo up && exec $(BIN)/python -m bench --peers $(ARGS)'
+
 audit: $(VENV)/.test $(VENV)-audit/.ready ## Check licences and known vulnerabilities of what is installed and shipped
 	$(VENV)-audit/bin/python .ci/audit.py $(BIN)/python requirements/serve.txt
 
@@ -90,6 +98,10 @@ $(OAUTH2_PROXY):
 		GOBIN=$(CURDIR)/$(@D) go install -ldflags=-s github.com/oauth2-proxy/oauth2-proxy/v7@$(OAUTH2_PROXY_VERSION); \
 	else echo "Go is missing: tests with a real oauth2-proxy are skipped"; fi
 
+$(VENV)/.bench: $(VENV)/.test requirements/bench.txt
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/bench.txt
+	touch $@
+
 # Real clients pin what we cannot: each has an environment of its own.
 $(VENV)-%/.ready: tests/clients/%.txt
 	$(PYTHON) -m venv $(@D)
@@ -112,6 +124,7 @@ lock: $(VENV)-lock/.ready ## Lock the dependencies again, after a change in pypr
 	$(COMPILE) pyproject.toml --group build --extra test --output-file requirements/test.txt
 	$(COMPILE) pyproject.toml --group build --extra demo --constraint requirements/test.txt --output-file requirements/demo.txt
 	$(COMPILE) pyproject.toml --group build --constraint requirements/test.txt --output-file requirements/serve.txt
+	$(COMPILE) pyproject.toml --group build --extra bench --constraint requirements/test.txt --output-file requirements/bench.txt
 	$(COMPILE) requirements/audit.in --output-file requirements/audit.txt
 	$(COMPILE) requirements/fuzz.in --output-file requirements/fuzz.txt
 	$(COMPILE) requirements/image.in --output-file requirements/image.txt

@@ -1,17 +1,20 @@
-"""Closed-loop load for the edges' micro-benchmark: raw sockets, requests written once, answers counted.
+"""Load on an edge without Envoy, full or at a constant rate: raw sockets, requests written once, answers counted.
 
 Only as much of HTTP/2 as counting needs; every answer is looked at for an allow by its size.
 """
 
 from __future__ import annotations
 
-import selectors
+import itertools
+import select
 import socket
 import struct
 import time
-from dataclasses import dataclass
+from collections import deque
 
 import hpack
+
+from bench.openloop import LAST_ANSWER_SECONDS, Outcome, due_times
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _HEADER = struct.Struct(">HBBBL")
@@ -35,9 +38,10 @@ class Http1Client:
         """Return how many whole answers have come; all have the size of the first."""
         data = self.socket.recv(65536)
         if not self._size:
-            if not data.startswith(b"HTTP/1.1 200") or not data.endswith(b"\r\n\r\n"):
+            head, end, _ = data.partition(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 200") or b"content-length: 0" not in head.lower() or not end:
                 raise SystemExit(f"not allowed: {data[:300]!r}")
-            self._size = len(data)
+            self._size = len(head + end)
         self._received += len(data)
         whole, self._received = divmod(self._received, self._size)
         return whole
@@ -49,19 +53,14 @@ class Http2Client:
     def __init__(self, port: int, message: bytes) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        section = _section(port)
-        body = b"\0" + len(message).to_bytes(4, "big") + message
-        self._headers = _start(1, 4, section), section + _start(0, 1, body), body
-        self._size = len(body)
+        self._call = _parts(message)
+        self._size = len(self._call[-1])
         self._stream = -1
         self._credit = 65535
         self._wanted = 0
         self._buffer = b""
         self._first = True
-        settings = struct.pack(">HLHL", 1, 0, 4, _LARGEST)
-        window = struct.pack(">L", _LARGEST - 65535)
-        hello = PREFACE + _frame(4, 0, settings) + _frame(8, 0, window)
-        self.socket.sendall(hello)
+        self.socket.sendall(HELLO)
         while not self._buffer_holds_settings():
             self._buffer += self.socket.recv(65536)
         self.receive(self._buffer)
@@ -87,7 +86,7 @@ class Http2Client:
             elif kind == 8 and not stream:
                 self._credit += int.from_bytes(data[at + 9 : stop], "big")
             elif kind == 4 and not flags & 1:
-                self.socket.sendall(_frame(4, 1, b""))
+                self.socket.sendall(SEEN)
             elif kind == 6 and not flags & 1:
                 self.socket.sendall(_frame(6, 1, data[at + 9 : stop]))
             elif kind in (3, 7):
@@ -101,7 +100,7 @@ class Http2Client:
         out = []
         while self._wanted and self._credit >= self._size:
             self._stream += 2
-            out.append(self._stream.to_bytes(4, "big").join(self._headers))
+            out.append(self._stream.to_bytes(4, "big").join(self._call))
             self._wanted -= 1
             self._credit -= self._size
         if out:
@@ -109,7 +108,7 @@ class Http2Client:
 
     def _check(self, body: bytes) -> None:
         self._first = False
-        if not body[5:].startswith(b"\n\0") or b"kubeflow-userid" not in body:
+        if not body[5:].startswith(b"\n\0"):
             raise SystemExit(f"not allowed: {body!r}")
 
     def _buffer_holds_settings(self) -> bool:
@@ -119,14 +118,26 @@ class Http2Client:
 Client = Http1Client | Http2Client
 
 
-def _section(port: int) -> bytes:
+def _parts(message: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return the frames of a call, to be joined by a stream's number."""
+    section = _section()
+    body = b"\0" + len(message).to_bytes(4, "big") + message
+    return _start(1, 4, section), section + _start(0, 1, body), body
+
+
+def call(message: bytes, stream: int) -> bytes:
+    """Return the frames of a call."""
+    return stream.to_bytes(4, "big").join(_parts(message))
+
+
+def _section() -> bytes:
     encoder = hpack.Encoder()
     encoder.header_table_size = 0
     fields = [
         (":method", "POST"),
         (":scheme", "http"),
         (":path", "/envoy.service.auth.v3.Authorization/Check"),
-        (":authority", f"127.0.0.1:{port}"),
+        (":authority", "extauthz"),
         ("te", "trailers"),
         ("content-type", "application/grpc"),
         ("grpc-timeout", "2000m"),
@@ -145,29 +156,66 @@ def _frame(kind: int, flags: int, payload: bytes) -> bytes:
     return _start(kind, flags, payload) + b"\0\0\0\0" + payload
 
 
-@dataclass(frozen=True)
-class Load:
-    """How hard to ask."""
+HELLO = (
+    PREFACE
+    + _frame(4, 0, struct.pack(">HLHL", 1, 0, 4, _LARGEST))  # no table of headers; windows without a bound
+    + _frame(8, 0, struct.pack(">L", _LARGEST - 65535))
+)
+"""How a client begins."""
+SEEN = _frame(4, 1, b"")
+"""What it says to the server's settings."""
 
-    connections: int
-    in_flight: int
+
+class _Asking:
+    """Clients with the times at which their requests were due; each answers in order, or nearly so."""
+
+    def __init__(self, clients: list[Client]) -> None:
+        self.outcome = Outcome()
+        self.due: dict[Client, deque[float]] = {client: deque() for client in clients}
+        self._by_socket = {client.socket: client for client in clients}
+
+    def ask(self, client: Client, due: float, count: int = 1) -> None:
+        self.due[client].extend([due] * count)
+        client.ask(count)
+
+    def receive(self, pause: float) -> list[tuple[Client, int]]:
+        """Return who answered how many requests, after at most a pause."""
+        readable, _, _ = select.select(self._by_socket, (), (), pause)
+        if not readable and pause >= LAST_ANSWER_SECONDS:
+            raise SystemExit(f"no answer within {pause} s: {sum(map(len, self.due.values()))} are missing")
+        answers = [(self._by_socket[each], self._by_socket[each].receive()) for each in readable]
+        now = time.perf_counter()
+        for client, count in answers:
+            due = self.due[client]
+            self.outcome.latencies += (now - due.popleft() for _ in range(count))
+            self.outcome.statuses[200] += count
+        return answers
+
+    @property
+    def under_way(self) -> bool:
+        return any(self.due.values())
 
 
-def run(clients: list[Client], in_flight: int, seconds: float) -> int:
-    """Keep `in_flight` requests under way on each connection; return how many were answered."""
-    answered = 0
-    with selectors.DefaultSelector() as selector:
-        for client in clients:
-            selector.register(client.socket, selectors.EVENT_READ, client)
-            client.ask(in_flight)
-        end = time.perf_counter() + seconds
-        under_way = in_flight * len(clients)
-        while under_way:
-            for key, _ in selector.select():
-                count = key.data.receive()
-                answered += count
-                if count and time.perf_counter() < end:
-                    key.data.ask(count)
-                else:
-                    under_way -= count
-    return answered
+def saturate(clients: list[Client], in_flight: int, seconds: float) -> Outcome:
+    """Keep `in_flight` requests under way on each connection."""
+    asking, start = _Asking(clients), time.perf_counter()
+    for client in clients:
+        asking.ask(client, start, in_flight)
+    while asking.under_way:
+        for client, count in asking.receive(LAST_ANSWER_SECONDS):
+            if count and (now := time.perf_counter()) < start + seconds:
+                asking.ask(client, now, count)
+    asking.outcome.elapsed = time.perf_counter() - start
+    return asking.outcome
+
+
+def at_rate(clients: list[Client], per_second: float, seconds: float) -> Outcome:
+    """Ask at a constant rate, over the connections in turn; latencies count from when a request was due."""
+    asking, start, turn = _Asking(clients), time.perf_counter(), itertools.cycle(clients)
+    due_ = deque(due_times(start, per_second, seconds))
+    while due_ or asking.under_way:
+        while due_ and due_[0] <= time.perf_counter():
+            asking.ask(next(turn), due_.popleft())
+        asking.receive(max(0.0, due_[0] - time.perf_counter()) if due_ else LAST_ANSWER_SECONDS)
+    asking.outcome.elapsed = time.perf_counter() - start
+    return asking.outcome

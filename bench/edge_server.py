@@ -1,7 +1,8 @@
-"""One edge with everything behind it, in a process of its own: `python -m bench.edge_server EDGE FOLDER`.
+"""The whole service with one edge, in a process of its own: `python -m bench.edge_server EDGE FOLDER`.
 
-The folder holds `settings.yaml`. The process prints its port and serves until its standard
-input ends.
+The folder holds `settings.yaml`. Everything is on: metrics, audit log, readiness, policy watch.
+Reviews are kept as they are before a cluster. The process prints its port and serves until its
+standard input ends.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import asyncio
 import contextlib
 import sys
 from pathlib import Path
-from typing import Protocol
 
 import uvloop
 
@@ -18,25 +18,13 @@ from extauthz import settings
 from extauthz.access.authority import Authority
 from extauthz.access.cache import CachedAuthorizer
 from extauthz.access.generations import Generations
-from extauthz.edge import grpc, http
-from extauthz.edge.native import grpc as native_grpc
-from extauthz.edge.native import http as native_http
-from extauthz.listener_settings import GrpcListener, HttpListener
+from extauthz.listener_settings import GrpcListener, HttpListener, Listeners
 from extauthz.review import Attributes, Review
 from extauthz.service import Service
-from extauthz.settings import ReviewCacheSettings
+from extauthz.settings import ReviewCacheSettings, Settings
 from extauthz.subject import Subject
 
 ADDRESS = "127.0.0.1:0"
-
-
-class Edge(Protocol):
-    """What is measured."""
-
-    @property
-    def port(self) -> int: ...
-    async def start(self) -> None: ...
-    async def stop(self, grace: float) -> None: ...
 
 
 class Asked:
@@ -50,35 +38,32 @@ class Asked:
         return answer if isinstance(answer, Review) else await answer
 
 
-def cached(authority: Authority) -> CachedAuthorizer:
+def cached(authority: Authority, *, max_entries: int = 100_000) -> CachedAuthorizer:
     """Return the cache that stands before a cluster, with a watch that sees every change."""
     generations = Generations()
     generations.watched = True
-    return CachedAuthorizer(Asked(authority), ReviewCacheSettings(allow_seconds=3600), generations)
+    cache = ReviewCacheSettings(allow_seconds=3600, max_entries=max_entries, max_bytes=4 * 1024**3)
+    return CachedAuthorizer(Asked(authority), cache, generations)
 
 
-def edge_of(name: str, service: Service) -> Edge:
-    """Build an edge over the service's own gateway."""
-    gateway, limit = service.gateway, service.settings.body.max_request_bytes
-    if name == "grpcio":
-        return grpc.GrpcEdge(gateway, GrpcListener(address=ADDRESS), max_body_bytes=limit)
-    if name == "native-grpc":
-        return native_grpc.GrpcEdge(gateway, GrpcListener(address=ADDRESS), max_body_bytes=limit)
-    kind = http.HttpEdge if name == "aiohttp" else native_http.HttpEdge
-    return kind(gateway, HttpListener(address=ADDRESS), max_body_bytes=limit)
+def with_edge(name: str, loaded: Settings) -> Settings:
+    """Return settings with this edge alone."""
+    grpc = GrpcListener(address=ADDRESS, server="native" if name.startswith("native") else "grpcio")
+    http = HttpListener(address=ADDRESS, server="native" if name.startswith("native") else "aiohttp")
+    only = {"grpc": grpc, "http": None} if name in ("grpcio", "native-grpc") else {"grpc": None, "http": http}
+    listeners = Listeners(admin=loaded.listeners.admin, **only)
+    return loaded.model_copy(update={"listeners": listeners})
 
 
 async def serve(name: str, folder: Path) -> None:
     """Serve until the standard input ends."""
-    service = Service(settings.load(folder / "settings.yaml"))
-    await service.authenticator.start()
+    loaded = settings.load(folder / "settings.yaml")
+    service = Service(with_edge(name, loaded))
     service.gateway.authorizer = cached(service.authority)
-    edge = edge_of(name, service)
-    await edge.start()
-    print(edge.port, flush=True)
+    await service.start()
+    print(service.grpc_port or service.http_port, flush=True)
     await asyncio.to_thread(sys.stdin.read)
-    await edge.stop(0.1)
-    await service.authenticator.stop()
+    await service.stop(0.1)
 
 
 if __name__ == "__main__":

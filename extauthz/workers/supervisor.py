@@ -23,7 +23,7 @@ PAUSE_SECONDS = 0.5
 """The pause before a worker that never served is started again; it doubles each time."""
 MAX_PAUSE_SECONDS = 30.0
 STOP_SECONDS = 20.0
-"""How long workers may take to end before they are killed."""
+"""How much longer than their grace workers may take to end before they are killed."""
 CONFIGURATION_ERROR = 2
 
 _logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class Supervisor:
         for worker in self.workers.values():
             worker.terminate()
         if self._keepers:
-            await asyncio.wait(self._keepers, timeout=STOP_SECONDS)
+            await asyncio.wait(self._keepers, timeout=self._settings.shutdown.grace_seconds + STOP_SECONDS)
         for worker in self.workers.values():
             worker.kill()
         await asyncio.gather(*self._keepers, return_exceptions=True)
