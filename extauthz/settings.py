@@ -227,6 +227,8 @@ class Settings(Model):
             raise ValueError("workers needs `server: native` for listeners.grpc and listeners.http")
         if self.workers > 1 and any(listener and listener.tls for listener in (*edges, self.listeners.admin)):
             raise ValueError("workers cannot share listeners with `tls`: set workers to 1, and add pods")
+        if self.workers > 1 and self.listeners.admin.console is not None:
+            raise ValueError("listeners.admin.console needs `workers: 1`: each worker knows its own decisions only")
         return self
 
     def to_json(self) -> str:
