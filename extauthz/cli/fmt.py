@@ -51,8 +51,8 @@ def fmt(
 def _formatted(file: Path, *, named: bool) -> str | None:
     """Return the text of a file in its one layout, None where it is no policy. Raises ConfigurationError."""
     from extauthz import document, policy
-    from extauthz.policy import layout
     from extauthz.loading import KEYS, LOOKUPS
+    from extauthz.policy import layout
 
     if not all(map(layout.is_policy, document.read(file))):
         if named:
