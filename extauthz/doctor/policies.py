@@ -36,14 +36,15 @@ def provider_of(policy: Manifest) -> str:
 def _provider(found: Installation, policy: Manifest) -> Iterator[Finding]:
     name = provider_of(policy)
     if name not in found.providers:
-        known = near(name, found.providers)
+        defined = ", ".join(sorted(found.providers)) or "none"
+        fix = "define it under extensionProviders, as istio/components/mesh-config does"
+        guess = near(name, found.providers)
         yield critical(
             "provider-missing",
             policy,
-            f"It names the provider {name!r}, which no mesh configuration here defines. Istio refuses every request "
-            "that the policy matches, with 403.",
-            f"{known or 'no provider is known at all'}; else define it under extensionProviders, as "
-            "istio/components/mesh-config does",
+            f"It names the provider {name!r}, which no mesh configuration here defines (defined: {defined}). Istio "
+            "refuses every request that the policy matches, with 403.",
+            f"{guess} Else {fix}" if guess else fix,
         )
 
 

@@ -126,6 +126,21 @@ def test_the_command_tells_what_and_fix() -> None:
     assert (finding["check"], finding["severity"], finding["line"]) == ("timeout-missing", "critical", 1)
 
 
+def test_a_misnamed_provider_is_guessed() -> None:
+    """The name that was probably meant is told, and where there is none, which ones there are."""
+    policies = manifests.read([FIXTURES / "provider-missing.yaml"])
+    (near,) = doctor.examine([*overlay(), *policies])
+    assert near.fix.startswith("did you mean 'rbac-extauthz-grpc'? Else define it")
+    (far,) = doctor.examine([*manifests.read([FIXTURES / "timeout-too-short.yaml"]), *unknown(policies)])
+    assert "defined: rbac-extauthz-grpc, rbac-extauthz-http" in far.what
+    assert far.fix.startswith("define it")
+
+
+def unknown(policies: list[Manifest]) -> list[Manifest]:
+    """The same policies with a provider that is like no other."""
+    return [Manifest({**found.data, "spec": {**found.spec, "provider": {"name": "zzz"}}}) for found in policies]
+
+
 def test_manifests_come_through_a_pipe() -> None:
     """`kubectl kustomize … | extauthz doctor -` says that all is well."""
     done = invoke("-", text=render(ISTIO / "overlays" / "kubeflow"))
