@@ -17,7 +17,7 @@ from extauthz.decision import Decision, Reason
 from extauthz.edge.page import Page
 from extauthz.page_settings import RefusalPage
 from extauthz.request import Request
-from extauthz.review import ResourceAttributes
+from extauthz.review import MissingRight, ResourceAttributes
 
 _REASONS = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 503: "ServiceUnavailable"}
 CODES = {400: 3, 401: 16, 403: 7, 503: 14}
@@ -150,9 +150,18 @@ def _status(decision: Decision, message: str, request_id: str, owner: str) -> di
         "status": "Failure",
         "message": message,
         "reason": _REASONS[decision.status],
-        "details": {"causes": causes},
+        "details": {**_object(decision.missing), "causes": causes},
         "code": decision.status,
     }
+
+
+def _object(missing: MissingRight | None) -> dict[str, str]:
+    """Name the object as kube-apiserver's refusals do (`StatusDetails`), as far as it may be told."""
+    asked = missing.attributes if missing else None
+    if not isinstance(asked, ResourceAttributes):
+        return {}
+    named = {"name": asked.name, "group": asked.group, "kind": asked.resource}
+    return {key: value for key, value in named.items() if value}
 
 
 def _request_id(request: Request) -> str:

@@ -151,6 +151,14 @@ def test_an_owner_is_told_only_where_settings_allow_it() -> None:
     assert page(forbidden(), "alice@example.com") == page(forbidden(), "")
 
 
+def test_a_status_names_the_object_as_kube_apiserver_does() -> None:
+    """`StatusDetails`, without the name of what may not be told."""
+    details = told(MissingRight(ASKED))["details"]
+    assert (details["name"], details["group"], details["kind"]) == ("nb", "kubeflow.org", "notebooks")
+    assert "name" not in told(MissingRight.of(ASKED, hidden=True))["details"]
+    assert set(told(MissingRight(NonResourceAttributes("get", "/metrics")))["details"]) == {"causes"}
+
+
 def test_the_owner_is_told_to_clients_too() -> None:
     """As one more cause of the Status."""
     causes = told(MissingRight(ASKED), "alice@example.com")["details"]["causes"]
