@@ -218,6 +218,8 @@ class _Flow:
         """
         self.beside = rule
         try:
+            if fault := rule.fault(self.request):
+                raise refusal(fault)
             would = self._decide_by(rule)
         except Refused as error:
             would = self._failed(error)
@@ -266,7 +268,7 @@ class _Flow:
                 raise refusal(fault)
             raise Refused(Reason.NO_RULE, found.sentence(request.method), status=403)
         self.rule = found
-        if request.faults and (fault := found.fault(request)):
+        if request.faults and not found.shadow and (fault := found.fault(request)):
             raise refusal(fault)
         return found
 

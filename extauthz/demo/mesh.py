@@ -67,6 +67,11 @@ class DemoMesh:
         return {"grpc": self.envoy.grpc_url, "http": self.envoy.http_url}
 
     @property
+    def audit_file(self) -> Path:
+        """The log of every decision."""
+        return self.folder / "audit.jsonl"
+
+    @property
     def admin_url(self) -> str:
         """The admin listener of extauthz itself."""
         return f"http://{HOST}:{self.service.admin_port}"
@@ -130,6 +135,7 @@ def _settings(issuer: str, policies: Path, manifests: Path) -> dict[str, Any]:
         "access": {"rbac": {"manifests": [str(manifests.resolve())]}},
         "policy": {"paths": [str(policies.resolve())]},
         "response": {"refusalPage": {"tellOwner": True}},
+        "audit": {"output": "file", "file": "audit.jsonl", "allowShare": 1.0},
     }
 
 

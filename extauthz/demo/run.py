@@ -29,11 +29,14 @@ _COLUMNS = ("", "must be", "gRPC", "HTTP", "request", "")
 _PLAIN = "{:<6}{:<9}{:<6}{:<6}{}  {}"
 
 
-async def run(*, port: int = 8080, verify: bool = False, state: Path | None = None) -> int:
+async def run(
+    *, port: int = 8080, verify: bool = False, state: Path | None = None, policies: Path | None = None
+) -> int:
     """Run the demo until it is interrupted, or with `verify` until every case was tried.
 
     gRPC mode listens on `port`, HTTP mode on the next one; 0 takes free ones. `state` is
     the folder for key, settings and logs; verifying uses a throwaway one by default.
+    `policies` are served instead of the shipped ones.
     Returns the exit code: 0 all is well, 1 a case did not hold, 2 the mesh could not run,
     130 verifying was interrupted.
     """
@@ -43,7 +46,7 @@ async def run(*, port: int = 8080, verify: bool = False, state: Path | None = No
             with _folder(state, throwaway=verify) as folder:
                 _refuse_taken(port)
                 console.print("Starting the local mesh ...", style="dim")
-                async with DemoMesh(folder, port=port) as mesh:
+                async with DemoMesh(folder, port=port, policies=policies) as mesh:
                     return await (verify_all(console, mesh) if verify else show(console, mesh))
     except ExtauthzError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), markup=False)
@@ -115,6 +118,7 @@ async def show(console: Console, mesh: DemoMesh) -> int:
         "settings": mesh.settings_file,
         "policy": f"{mesh.policies} (edit it; it is reloaded)",
         "rights": mesh.manifests,
+        "audit log": mesh.audit_file,
     }.items():
         console.print(f"  {label:<10} {value}", markup=False)
     console.print("\nPaste into another terminal; HTTP mode must answer alike.", style="bold")

@@ -155,6 +155,16 @@ def test_faults_that_only_the_rule_in_shadow_tolerates_are_refused(tmp_path: Pat
     assert decide(policy, "/y?a=1&a=2", "/old", "/new").reason == "query_duplicate"
 
 
+def test_faults_that_only_the_deciding_rule_tolerates_pass(tmp_path: Path) -> None:
+    """As if the rule in shadow were not there; what it would have refused is told."""
+    old = "- {name: old, match: {path: /y}, tolerate: [query_duplicate], access: [{verb: get, path: /old}]}\n"
+    new = "- {name: new, match: {path: /y}, enforce: shadow, access: [{verb: get, path: /new}]}\n"
+    policy = policy_of(tmp_path, old + new)
+    assert told(decide(policy, "/y?a=1&a=2", "/old", "/new")) == (True, "shadow", "new")
+    assert told(decide(policy, "/y?a=1&a=2", "/new")) == (False, "forbidden", "old")
+    assert decide(policy_of(tmp_path, new), "/y?a=1&a=2", "/new").reason == "query_duplicate"
+
+
 def test_headers_are_taken_off_whoever_decides(tmp_path: Path) -> None:
     """What either rule keeps from the upstream is kept, cookies included, and no name is both set and removed."""
     policy = policy_of(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from extauthz.basis import NotedHeaders
 from extauthz.errors import Refused
 from extauthz.policy import Rule
+from extauthz.request import read
 from extauthz.subject import Subject
+from tests.cases import decided, gateway, policy_of
 from tests.unit.policy.build import HEAD, ask, check, load, problems, rule
 
 CLAIMS = {"role": "admin", "level": 3, "verified": True, "teams": ["a", "b"], "https://x/y": "z", "huge": 2**70}
@@ -209,3 +213,17 @@ def test_what_a_condition_read_is_explained() -> None:
     request.headers = {"a": "1,2"}
     told = {value["source"]: value["value"] for value in made.values(request, ASKER) if value["attribute"] == "when"}
     assert told == {"header:a": None, "claims:level": "3", "claims:role": '"admin"', "path:ns": "team-a"}
+
+
+def test_headers_that_a_condition_reads_count(tmp_path: Path) -> None:
+    """An allow is not given again to a request in which one of them, or a twin of it, differs."""
+    rules = '- {name: a, match: {path: /x}, allow: authenticated, when: \'request.headers["x-env"] == "prod"\'}\n'
+    noted = NotedHeaders({"x-env": "prod", "x-other": "1"})
+    decision = decided(
+        gateway(policy=policy_of(tmp_path, rules)).decide(read(method="GET", target="/x", headers=noted))
+    )
+    assert decision.allowed
+    basis = noted.basis(())
+    assert basis
+    assert {"x-env", "x_env"} <= basis.headers
+    assert "x-other" not in basis.headers
