@@ -7,14 +7,12 @@ import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Metric
 
 from extauthz.console import load as console
 from extauthz.edge.admin import AdminEdge
-from extauthz.edge.grpc import GrpcEdge
-from extauthz.edge.http import HttpEdge
 from extauthz.edge.listen import Bound, Listening
 from extauthz.edge.native import grpc as native_grpc
 from extauthz.edge.native import http as native_http
@@ -38,6 +36,10 @@ from extauthz.observe.metrics import Metrics
 from extauthz.policy import Policy
 from extauthz.policy.reload import PolicyWatch
 from extauthz.settings import Settings
+
+if TYPE_CHECKING:
+    from extauthz.edge.grpc import GrpcEdge
+    from extauthz.edge.http import HttpEdge
 
 RESTART_SECONDS = 1.0
 
@@ -112,6 +114,8 @@ class Service:
             return native_grpc.GrpcEdge(
                 self.gateway, listener, max_body_bytes=limit, refusals=refusals, listening=listening
             )
+        from extauthz.edge.grpc import GrpcEdge  # grpcio takes 8 MB
+
         return GrpcEdge(self.gateway, listener, max_body_bytes=limit, refusals=refusals, certificates=certificates)
 
     def _http_edge(
@@ -122,6 +126,8 @@ class Service:
             return native_http.HttpEdge(
                 self.gateway, listener, max_body_bytes=limit, refusals=refusals, listening=listening
             )
+        from extauthz.edge.http import HttpEdge
+
         return HttpEdge(self.gateway, listener, max_body_bytes=limit, refusals=refusals, certificates=certificates)
 
     def _audit_log(self, recent: RecentDecisions | None) -> AuditLog:

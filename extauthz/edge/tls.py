@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import grpc
 from cryptography import x509
 
 from extauthz.errors import ConfigurationError, Problem
@@ -83,6 +82,8 @@ class Certificates:
                 return None
             told[0] = loaded
             return _grpc_configuration(loaded)
+
+        import grpc  # 8 MB, which only its own server needs
 
         return grpc.dynamic_ssl_server_credentials(
             _grpc_configuration(self._loaded), newer, require_client_authentication=self._loaded.clients is not None
@@ -164,6 +165,8 @@ class _Files:
 
 
 def _grpc_configuration(loaded: Loaded) -> Any:
+    import grpc
+
     pair = ((loaded.key, loaded.certificate),)
     return grpc.ssl_server_certificate_configuration(pair, root_certificates=loaded.clients)
 

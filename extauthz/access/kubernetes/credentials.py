@@ -1,7 +1,7 @@
 """Where the API server is and how we prove to it who we are.
 
-`kubernetes.aio` reads the pod's ServiceAccount or a kubeconfig, exec plugins included; this
-module adds what a long-running service needs and the package leaves open. Token,
+`kubernetes.aio` reads kubeconfigs, exec plugins included; a pod's ServiceAccount is two files.
+This module adds what a long-running service needs and the package leaves open. Token,
 certificate authority and client certificate are read again every minute, and soon after a
 401, without a request ever waiting for it; the last good ones serve while that fails.
 Nothing here can switch certificate verification off: a kubeconfig that asks for it is refused.
@@ -17,6 +17,7 @@ import os
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -129,24 +130,35 @@ def find(
     return _Kubeconfig(paths, context)
 
 
+@dataclass(frozen=True, slots=True)
+class _PodConfiguration:
+    """What a Configuration says, for a pod: these few values are not worth a package that takes 15 MB."""
+
+    host: str
+    ssl_ca_cert: str
+    api_key: Mapping[str, str]
+    cert_file: None = None
+    key_file: None = None
+    proxy: None = None
+    tls_server_name: None = None
+
+
 class _Pod:
     """The ServiceAccount that is mounted into every pod."""
 
     def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
-        self._arguments = (str(folder / "token"), str(folder / "ca.crt"))
+        self._token, self._authority = folder / "token", folder / "ca.crt"
         self._environ = environ
 
     async def __call__(self, force: bool) -> Any:
-        from kubernetes.aio.client.configuration import Configuration
-        from kubernetes.aio.config import ConfigException
-        from kubernetes.aio.config.incluster_config import InClusterConfigLoader
-
-        configuration = Configuration()
-        try:
-            InClusterConfigLoader(*self._arguments, environ=self._environ).load_and_set(configuration)
-        except ConfigException as error:
-            raise ConfigurationError(Problem(f"in-cluster configuration: {error}")) from error
-        return configuration
+        host, port = self._environ["KUBERNETES_SERVICE_HOST"], self._environ.get("KUBERNETES_SERVICE_PORT", "")
+        if not port:
+            raise ConfigurationError(Problem("in-cluster configuration: KUBERNETES_SERVICE_PORT is not set"))
+        for file in (self._token, self._authority):
+            if not _text(file).strip():
+                raise ConfigurationError(Problem("in-cluster configuration: the file is empty", file))
+        address = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+        return _PodConfiguration(address, str(self._authority), {"BearerToken": f"Bearer {_text(self._token)}"})
 
 
 class _Kubeconfig:
@@ -194,6 +206,14 @@ class _Kubeconfig:
 
     def _refuse(self, message: str, hint: str = "") -> ConfigurationError:
         return ConfigurationError(Problem(message, Path(self._paths), hint=hint))
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError as error:
+        hint = "is the pod's ServiceAccount token mounted?"
+        raise ConfigurationError(Problem(f"in-cluster configuration: {error.strerror}", file, hint=hint)) from error
 
 
 def _checked(address: str) -> str:

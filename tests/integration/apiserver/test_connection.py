@@ -269,10 +269,26 @@ async def test_no_kubeconfig_at_all(tmp_path: Path) -> None:
 
 
 async def test_pod_without_a_token(tmp_path: Path) -> None:
-    """A pod without a mounted token says so."""
-    environ = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1"}
-    with pytest.raises(ConfigurationError, match="token file"):
+    """A pod without a mounted token says so, and so does one with an empty token or without the server's port."""
+    environ = {"KUBERNETES_SERVICE_HOST": "::1", "KUBERNETES_SERVICE_PORT": "1"}
+    with pytest.raises(ConfigurationError, match="ServiceAccount token mounted"):
         await Credentials(find(None, None, environ=environ, service_account=tmp_path)).refresh()
+    (tmp_path / "token").write_text("\n")
+    with pytest.raises(ConfigurationError, match="empty"):
+        await Credentials(find(None, None, environ=environ, service_account=tmp_path)).refresh()
+    del environ["KUBERNETES_SERVICE_PORT"]
+    with pytest.raises(ConfigurationError, match="KUBERNETES_SERVICE_PORT"):
+        await Credentials(find(None, None, environ=environ, service_account=tmp_path)).refresh()
+
+
+async def test_pod_with_ipv6(tmp_path: Path) -> None:
+    """The API server's address may be one of IPv6."""
+    (tmp_path / "token").write_text("x")
+    shutil.copy(pki.create(tmp_path / "other").ca, tmp_path / "ca.crt")
+    environ = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "443"}
+    credentials = Credentials(find(None, None, environ=environ, service_account=tmp_path))
+    await credentials.refresh()
+    assert credentials.url == "https://[fd00::1]"
 
 
 async def test_plain_http_to_this_machine(tmp_path: Path) -> None:
