@@ -14,23 +14,14 @@ from aiohttp import ClientSession
 from envoy.service.auth.v3 import external_auth_pb2, external_auth_pb2_grpc
 from grpc_health.v1 import health_pb2
 
-from extauthz import service
 from extauthz.demo import scenario
 from extauthz.demo.mesh import DemoMesh
 from extauthz.edge.native.grpc import SERVICE, GrpcEdge
-from extauthz.edge.native.http import HttpEdge
 from extauthz.listener_settings import GrpcListener
 from tests.cases import ALICE, gateway
 from tests.integration.envoy import send
 
 LIMIT = 65536
-
-
-@pytest.fixture
-def native(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the service use the native edges."""
-    monkeypatch.setattr(service, "GrpcEdge", GrpcEdge)
-    monkeypatch.setattr(service, "HttpEdge", HttpEdge)
 
 
 @pytest.fixture
@@ -49,7 +40,6 @@ def ask(path: str, body: bytes = b"") -> external_auth_pb2.CheckRequest:
     return message
 
 
-@pytest.mark.usefixtures("native")
 async def test_the_demo_through_envoy(tmp_path: Path) -> None:
     """Every case of the demo, in both modes."""
     async with DemoMesh(tmp_path) as mesh, ClientSession() as client:
@@ -58,7 +48,6 @@ async def test_the_demo_through_envoy(tmp_path: Path) -> None:
     assert [result for result in results if not result.holds] == []
 
 
-@pytest.mark.usefixtures("native")
 async def test_many_requests_at_once_through_envoy(tmp_path: Path) -> None:
     """Over one connection in gRPC mode, over many in HTTP mode; small and large; none is lost."""
     async with DemoMesh(tmp_path) as mesh, ClientSession() as client:
