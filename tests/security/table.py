@@ -19,6 +19,7 @@ DOCUMENT = REPOSITORY / "docs" / "security.md"
 MARK = "<!-- the table is written by python -m tests.security.table -->"
 SOAK = "life-007"
 """The case that takes an hour: `make soak`."""
+THROUGH_ENVOY = "security/test_cases_through_envoy.py::test_every_case"
 
 _NAMED = re.compile(r"(?:^|_)([a-z]+_[0-9]{3}(?:_[0-9]{3})*)(?:_|$)")
 
@@ -69,7 +70,7 @@ def holding() -> dict[str, list[str]]:
                     found[identifier].append(f"{file}::{name}")
     for case in cases():
         if "request" in case["input"]:
-            found[case["id"]].append("security/test_cases.py::test_case")
+            found[case["id"]] += ["security/test_cases.py::test_case", THROUGH_ENVOY]
     found[SOAK].append("chaos/soak.py")
     return found
 

@@ -6,15 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import yaml
 
 from extauthz.decision import Decision
 from extauthz.errors import CredentialError
 from extauthz.request import read
-from tests.cases import ALICE, DATA, decided, gateway
-
-CASES: list[dict[str, Any]] = yaml.safe_load((DATA / "security-cases.yaml").read_text())
-WITH_REQUEST = [case for case in CASES if "request" in case["input"]]
+from tests.cases import ALICE, decided, gateway
+from tests.security.asked import WITH_REQUEST, sent
 
 # What a "holds" case means in terms of one decision; its `detail` says it in words.
 HOLDS: dict[str, Callable[[Decision], bool]] = {
@@ -31,15 +28,9 @@ HOLDS: dict[str, Callable[[Decision], bool]] = {
 
 
 def decide(case: dict[str, Any]) -> Decision:
-    asked = case["input"]["request"]
-    target = asked["path"]
-    if case["id"] == "path-042":
-        target = "/" + "a" * 65536
-    if case["id"] == "query-009":
-        target = target.partition("?")[0] + "?" + "&".join(["a=1"] * 100_000)
-    headers = {name.lower(): value for name, value in asked.get("headers", {}).items()}
-    user = "" if asked.get("identity") == "anonymous" else ALICE
-    return decided(gateway(user).decide(read(method=asked["method"], target=target, headers=headers)))
+    asked = sent(case)
+    read_as = read(method=asked.method, target=asked.target, headers=asked.headers)
+    return decided(gateway(ALICE if asked.named else "").decide(read_as))
 
 
 @pytest.mark.parametrize("case", WITH_REQUEST, ids=[case["id"] for case in WITH_REQUEST])
