@@ -14,6 +14,9 @@ from extauthz.errors import Refused
 from extauthz.request import Request
 from extauthz.spelling import camel_case
 
+MAX_DEPTH = 128
+"""How many objects and arrays may stand inside each other; no client of Kubeflow comes near it."""
+
 _FOREIGN_CHARSET = re.compile(r"charset\s*=\s*(?!\s|\"?utf-?8\"?\s*(?:;|$))", re.IGNORECASE)
 
 
@@ -54,11 +57,23 @@ def member(value: Any, token: str) -> Any:
 
 def _parse(content: bytes) -> Any:
     try:
-        return json.loads(content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_not_json)
+        value = json.loads(content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_not_json)
     except UnicodeDecodeError:
         raise Refused("body_invalid_utf8", "The body is not valid UTF-8.") from None
     except (ValueError, RecursionError):
         raise Refused("body_not_json", "The body is not a single JSON document.") from None
+    if content.count(b"{") + content.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        raise Refused("body_too_deep", f"The body nests more than {MAX_DEPTH} objects and arrays.")
+    return value
+
+
+def _depth(value: Any) -> int:
+    """Return how many objects and arrays stand inside each other."""
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, dict | list)]:
+        depth += 1
+        level = [part for each in level for part in (each.values() if isinstance(each, dict) else each)]
+    return depth
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
