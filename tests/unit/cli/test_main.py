@@ -11,7 +11,10 @@ import pytest
 from extauthz import __version__
 from tests.unit.cli.conftest import Run
 
-COMMANDS = ["serve", "check", "validate", "diff", "doctor", "test", "schema", "review", "demo", "token"]
+COMMANDS = [
+    *("serve", "check", "validate", "diff", "doctor", "test", "fmt", "schema", "review"),
+    *("who-can", "what-can", "demo", "token"),
+]
 
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])
