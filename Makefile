@@ -73,7 +73,7 @@ sbom: $(VENV)-audit/.ready ## Write build/sbom.json: what is shipped, in Cyclone
 
 docs: $(VENV)/.test ## Write what is generated anew: docs/settings.md and the JSON Schemas
 	$(BIN)/extauthz schema settings --markdown > docs/settings.md
-	for kind in audit policy settings test; do $(BIN)/extauthz schema $$kind > policies/schema/$$kind.schema.json; done
+	for kind in audit policy settings shadow test; do $(BIN)/extauthz schema $$kind > policies/schema/$$kind.schema.json; done
 
 clean: ## Remove everything that was built
 	rm -rf $(VENV) $(VENV)-* .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* build dist

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from extauthz import policy
 from extauthz.access import authority
 from extauthz.access.authority import Authority
 from extauthz.edge.tls import Certificates
+from extauthz.errors import ConfigurationError, Problem
 from extauthz.identity import Authenticators
 from extauthz.lookup import kfp
 from extauthz.lookup.artifact import namespace_of_key
@@ -17,6 +19,9 @@ from extauthz.lookup.viewer import namespace_of_token
 from extauthz.observe.audit.writer import AuditWriter
 from extauthz.policy import Policy
 from extauthz.settings import Settings
+
+if TYPE_CHECKING:
+    from extauthz.observe.tracing import Tracing
 
 KEYS = {"artifact": namespace_of_key, "viewer": namespace_of_token}
 """The kinds of keys that a policy may name in `key:KIND:SOURCE`."""
@@ -86,3 +91,15 @@ def load_certificates(settings: Settings) -> dict[str, Certificates]:
         for name, listener, protocols in named
         if listener and listener.tls
     }
+
+
+def load_tracing(settings: Settings) -> Tracing | None:
+    """Build the tracing that settings ask for, or None. Raises ConfigurationError where OpenTelemetry is missing."""
+    if settings.tracing is None:
+        return None
+    try:
+        from extauthz.observe.tracing import Tracing
+    except ImportError as error:
+        problem = Problem(f"tracing needs OpenTelemetry: {error}", hint="pip install 'extauthz[otel]'")
+        raise ConfigurationError(problem) from error
+    return Tracing(settings.tracing)

@@ -29,3 +29,15 @@ class AuditSettings(Model):
         if (self.file is not None) != (self.output == "file"):
             raise ValueError("audit.file goes with output: file, and output: file needs it")
         return self
+
+
+class TracingSettings(Model):
+    """Traces in OpenTelemetry's form: a span for each decision, below whatever `traceparent` names.
+
+    They need the extra `otel`.
+    """
+
+    endpoint: Annotated[str, Field(pattern=r"^https?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?/\S*$")]
+    """Where a collector takes OTLP over HTTP, such as `http://collector.tracing:4318/v1/traces`."""
+    sample_share: Annotated[float, Field(ge=0, le=1)] = 0
+    """Which share of the requests without `traceparent` is traced; with one, the caller has decided."""

@@ -26,6 +26,7 @@ from extauthz.loading import (
     load_certificates,
     load_lookup,
     load_policy,
+    load_tracing,
 )
 from extauthz.observe import families
 from extauthz.observe.audit.log import AuditLog
@@ -69,14 +70,8 @@ class Service:
         self.authenticator = load_authenticator(settings)
         self.authority = load_authority(settings)
         self.lookup = load_lookup(settings)
-        self.gateway = MeteredGateway(
-            policy=load_policy(settings),
-            authenticator=self.authenticator,
-            authorizer=self.authority,
-            response=settings.response,
-            lookup=self.lookup,
-            deadline_seconds=settings.deadline_seconds,
-        )
+        self._tracing = load_tracing(settings)
+        self.gateway = self._load_gateway()
         self._audit_writer = load_audit_writer(settings)
         asked = settings.listeners.admin.console
         recent = RecentDecisions(asked.keep_decisions) if asked else None
@@ -105,6 +100,17 @@ class Service:
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._state = "starting"
+
+    def _load_gateway(self) -> MeteredGateway:
+        kind = self._tracing.gateway if self._tracing else MeteredGateway
+        return kind(
+            policy=load_policy(self.settings),
+            authenticator=self.authenticator,
+            authorizer=self.authority,
+            response=self.settings.response,
+            lookup=self.lookup,
+            deadline_seconds=self.settings.deadline_seconds,
+        )
 
     def _grpc_edge(
         self, listener: GrpcListener, refusals: Refusals, listening: Listening
@@ -229,6 +235,8 @@ class Service:
         await self.authenticator.stop()
         if self._audit_writer:
             await asyncio.to_thread(self._audit_writer.stop)
+        if self._tracing:
+            await asyncio.to_thread(self._tracing.stop)
         for task in self._tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -19,7 +19,7 @@ from extauthz.environment import override
 from extauthz.errors import ConfigurationError, Problem
 from extauthz.identity_settings import FilePath, HeaderName, Identity, NonEmpty
 from extauthz.listener_settings import Listeners, ShutdownSettings
-from extauthz.observe_settings import AuditSettings
+from extauthz.observe_settings import AuditSettings, TracingSettings
 from extauthz.page_settings import RefusalPage
 
 
@@ -207,6 +207,7 @@ class Settings(Model):
     response: ResponseSettings = Field(default_factory=ResponseSettings)
     body: BodySettings = Field(default_factory=BodySettings)
     audit: AuditSettings = Field(default_factory=AuditSettings)
+    tracing: TracingSettings | None = None
     deadline_seconds: Annotated[float, Field(gt=0, le=30)] = 1.8
     """How long one decision may take, keys, lookups and reviews together. Keep it below Envoy's own timeout."""
     shutdown: ShutdownSettings = Field(default_factory=ShutdownSettings)

@@ -50,6 +50,7 @@ def everything(folder: Path, double: Double) -> settings.Settings:
         "lookups": {"kfp": {"url": "http://127.0.0.1:1"}},
         "policy": {"paths": [str(REPOSITORY / "tests/data/cases/policy.yaml")]},
         "audit": {"output": "file", "file": "audit.jsonl"},
+        "tracing": {"endpoint": "http://127.0.0.1:1/v1/traces"},
     }
     file.write_text(yaml.safe_dump(content))
     return settings.load(file)
