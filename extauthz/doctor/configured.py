@@ -33,7 +33,7 @@ def _asked(settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield what the service asks over the network, and where."""
     for issuer in settings.identity.jwt:
         if url := issuer.keys.url or (issuer.issuer if issuer.keys.discovery else None):
-            yield f"the keys of {issuer.issuer} (no token of it can be verified)", url
+            yield f"for the keys of {issuer.issuer} (no token of it can be verified)", url
     if settings.identity.session:
         yield "oauth2-proxy about sessions (no browser is logged in)", settings.identity.session.url
     if settings.lookups.kfp:
