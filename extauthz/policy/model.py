@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from extauthz.document import Model
 from extauthz.faults import TOLERABLE, Fault
@@ -23,7 +23,14 @@ SOURCE_SYNTAX = (
 )
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=128)]
-Source = Annotated[str, Field(min_length=1, description=SOURCE_SYNTAX)]
+Source = Annotated[
+    str,
+    Field(
+        min_length=1,
+        description=SOURCE_SYNTAX,
+        examples=["path:namespace", "query:namespace?", "body:/namespace", "lookup:run:path:run_id"],
+    ),
+]
 Text = Annotated[str, Field(min_length=1)]
 ValueName = Annotated[str, Field(pattern=r"^value:[a-z0-9][a-z0-9.-]*$")]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -51,11 +58,13 @@ Tolerable = Annotated[
 class MatchModel(Model):
     """Which requests a rule decides."""
 
-    path: Annotated[str, Field(pattern="^/")]
+    path: Annotated[
+        str, Field(pattern="^/", examples=["/apis/v2beta1/runs/{run_id}:archive", "/notebook/{ns}/{rest...}"])
+    ]
     """A template: `{name}` is one segment, `{name}:verb` one with a fixed end, a last `{name...}` all the rest."""
     methods: Annotated[list[Method], Field(min_length=1)] | None = None
     """The methods; unset means every method. GET decides HEAD too."""
-    hosts: Annotated[list[Host], Field(min_length=1)] | None = None
+    hosts: Annotated[list[Host], Field(min_length=1, examples=[["{name}.{namespace}.example.com"]])] | None = None
     """Host names without a port, `*.` and a domain, or one with labels in braces, `{name}.{namespace}.example.com`;
     unset means the hosts that the settings name, or every host."""
 
@@ -136,6 +145,26 @@ class RequirementModel(Model):
 class RuleModel(Model):
     """One rule: which requests, and exactly one of `allow`, `access` and `deny`."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "runs-list",
+                    "match": {"methods": ["GET"], "path": "/apis/v2beta1/runs"},
+                    "access": [
+                        {
+                            "verb": "list",
+                            "group": "pipelines.kubeflow.org",
+                            "resource": "runs",
+                            "namespace": "query:namespace",
+                        }
+                    ],
+                },
+                {"name": "health", "match": {"path": "/healthz"}, "allow": "public"},
+            ]
+        }
+    )
+
     name: Name
     """Unique; it stands in refusals, logs and `extauthz check`."""
     description: str = ""
@@ -214,7 +243,7 @@ class ShadowModel(Model):
     """What the file holds."""
     everything: bool = False
     """Every rule is in shadow: only for the time in which a platform is moved to extauthz."""
-    namespaces: list[Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]] = []
+    namespaces: list[Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", examples=["team-a"])]] = []
     """Namespaces in which nothing is refused for lack of rights."""
 
     @model_validator(mode="after")

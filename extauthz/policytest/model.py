@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from extauthz.document import Model
 from extauthz.identity_settings import FilePath
@@ -70,7 +70,20 @@ class ReviewModel(Model):
 
 
 class CaseModel(Model):
-    """One request, and who may make it."""
+    """One request, or several, and who may make them."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"name": "Members list runs", "request": {"path": "/runs?namespace=team-a"}, "allow": ["alice"]},
+                {
+                    "name": "Who may do what",
+                    "requests": {"list": {"path": "/runs"}, "create": {"method": "POST", "path": "/runs"}},
+                    "allow": {"alice": ["list", "create"], "erin": ["list"]},
+                },
+            ]
+        }
+    )
 
     name: Annotated[str, Field(min_length=1)]
     """What must hold, in words."""

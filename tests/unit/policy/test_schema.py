@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from extauthz import document
 from extauthz.cli.schema import Kind, render
 from extauthz.faults import TOLERABLE
 from extauthz.policy.model import PolicyModel
@@ -19,7 +22,6 @@ from tests.unit.policy.build import HEAD
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SCHEMAS = REPOSITORY / "policies" / "schema"
-SHIPPED = sorted((REPOSITORY / "policies" / "kubeflow").rglob("*.yaml"))
 
 
 def schema(kind: Kind) -> dict[str, Any]:
@@ -72,17 +74,6 @@ def test_choices_are_listed() -> None:
     assert methods == ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
-@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
-def test_shipped_policies_fit_the_schema_and_name_it(file: Path) -> None:
-    """Opening a shipped policy in an editor finds the schema next to it."""
-    text = file.read_text()
-    first = text.partition("\n")[0]
-    assert first.startswith("# yaml-language-server: $schema=")
-    assert (file.parent / first.partition("=")[2]).resolve() == SCHEMAS / "policy.schema.json"
-    for part in yaml.safe_load_all(text):
-        jsonschema.validate(part, schema(Kind.POLICY), jsonschema.Draft202012Validator)
-
-
 @pytest.mark.parametrize(
     "rules",
     [
@@ -99,3 +90,46 @@ def test_an_editor_underlines_what_does_not_load(rules: str) -> None:
     """Most mistakes show while they are typed."""
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(yaml.safe_load(f"{HEAD}rules:\n{rules}"), schema(Kind.POLICY))
+
+
+KINDS = {"Policy": Kind.POLICY, "Shadow": Kind.SHADOW, "PolicyTest": Kind.TEST, "Settings": Kind.SETTINGS}
+FOLDERS = [REPOSITORY / name for name in ("policies", "istio")]
+OURS = [
+    (file, found[1])
+    for folder in FOLDERS
+    for file in sorted(folder.rglob("*.yaml"))
+    if (found := re.search(r"^kind: (Policy|Shadow|PolicyTest|Settings)$", file.read_text(), re.MULTILINE))
+]
+
+
+@pytest.mark.parametrize(("file", "kind"), OURS, ids=[str(file.relative_to(REPOSITORY)) for file, _ in OURS])
+def test_every_file_of_ours_tells_an_editor_its_schema(file: Path, kind: str) -> None:
+    """The first line names a schema that is in the repository, and the file fits it."""
+    text = file.read_text()
+    first = text.partition("\n")[0]
+    assert first.startswith("# yaml-language-server: $schema=")
+    assert (file.parent / first.partition("=")[2]).resolve() == SCHEMAS / f"{KINDS[kind]}.schema.json"
+    for part in document.parse(text.encode(), file):
+        jsonschema.validate(part.data, schema(KINDS[kind]), jsonschema.Draft202012Validator)
+
+
+@pytest.mark.parametrize("kind", [Kind.POLICY, Kind.TEST, Kind.SHADOW])
+def test_examples_are_examples(kind: Kind) -> None:
+    """What an editor offers fits where it is offered."""
+    whole = schema(kind)
+    offered = list(_examples(whole))
+    assert offered
+    for place, example in offered:
+        jsonschema.validate(example, {**place, "$defs": whole.get("$defs", {})}, jsonschema.Draft202012Validator)
+
+
+def _examples(place: Any) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Yield every schema with each of its examples."""
+    if isinstance(place, dict):
+        if isinstance(found := place.get("examples"), list):
+            yield from ((place, example) for example in found)
+        for value in place.values():
+            yield from _examples(value)
+    elif isinstance(place, list):
+        for value in place:
+            yield from _examples(value)
