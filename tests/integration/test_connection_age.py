@@ -25,8 +25,9 @@ PATIENCE = 30.0
 def documented() -> dict[str, Any]:
     """Return what the EnvoyFilter of the docs merges into the connection manager."""
     text = (REPOSITORY / "docs" / "limits.md").read_text()
-    (example,) = re.findall(r"```yaml\n(.*?kind: EnvoyFilter.*?)```", text, re.DOTALL)
-    (patch,) = yaml.safe_load(example)["spec"]["configPatches"]
+    examples = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", text, re.DOTALL))
+    (filters,) = (example for example in examples if example.get("kind") == "EnvoyFilter")
+    (patch,) = filters["spec"]["configPatches"]
     merged: dict[str, Any] = patch["patch"]["value"]["typed_config"]
     return merged
 

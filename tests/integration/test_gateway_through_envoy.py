@@ -94,7 +94,7 @@ async def test_allowed(mesh: DemoMesh, client: ClientSession, mode: str) -> None
     [
         (BOB, RUNS, 403, "forbidden"),
         (None, RUNS, 401, "no_credential"),
-        (ALICE, "/pipeline/apis/v9/runs?namespace=team-a", 403, "no_rule"),
+        (ALICE, "/pipeline/apis/v9/runs?namespace=team-a", 403, "denied_by_rule"),
         (ALICE, "/pipeline/apis//v2beta1/runs?namespace=team-a", 400, "empty_segment"),
         (ALICE, "/pipeline/apis/v2beta1/runs", 400, "namespace_missing"),
     ],
@@ -324,7 +324,7 @@ async def test_head(mesh: DemoMesh, client: ClientSession, mode: str) -> None:
             assert (response.status, await response.read()) == (status, b"")
 
 
-NO_RULE = "No rule of the policy covers this path."
+UNKNOWN = "This path belongs to no known part of Kubeflow."
 CANNOT = (
     'User "bob@example.com" cannot update resource "notebooks" in API group "kubeflow.org" in the namespace "team-a"'
 )
@@ -334,7 +334,7 @@ CANNOT = (
 @pytest.mark.parametrize(
     ("who", "method", "code", "message"),
     [
-        (ALICE, "/made.up.Service/Method", grpc.StatusCode.PERMISSION_DENIED, NO_RULE),
+        (ALICE, "/made.up.Service/Method", grpc.StatusCode.PERMISSION_DENIED, UNKNOWN),
         (BOB, "/notebook/team-a/nb/Method", grpc.StatusCode.PERMISSION_DENIED, CANNOT),
         (None, "/notebook/team-a/nb/Method", grpc.StatusCode.UNAUTHENTICATED, "Log in: no credential was sent."),
         (ALICE, "/notebook/team-a/nb/%0a", grpc.StatusCode.INTERNAL, "The path holds a control character."),
