@@ -16,6 +16,7 @@ from extauthz.cli.schema import table
 from extauthz.document import parse
 from extauthz.identity_settings import Identity
 from extauthz.loading import KEYS, LOOKUPS
+from extauthz.policytest.model import CaseModel
 from extauthz.settings import Settings
 from tests.cases import REPOSITORY
 from tests.unit.cli.conftest import Run, extauthz
@@ -34,6 +35,8 @@ LEAST = {
 }
 ELSEWHERE = re.compile(r"--live|--admin|\bkubectl\b|\bcurl\b|\bserve\b|\bdemo\b")
 """Commands that need a cluster or do not end; the tests of those commands run them."""
+WHOLE = {"tuning"}
+"""Pages whose commands build on each other; a test of its own runs each of them as a whole."""
 
 
 def blocks(kind: str) -> Iterator[Any]:
@@ -62,6 +65,8 @@ def test_yaml_is_what_it_claims_to_be(page: Path, text: str, tmp_path: Path) -> 
             assert policy.load([file], KEYS, LOOKUPS).rules
         elif "apiVersion" in data and data["apiVersion"] != LEAST["apiVersion"]:
             assert data["kind"]
+        elif "tests" in data:
+            assert [CaseModel.model_validate(test) for test in yaml.safe_load(text)["tests"]]
         elif data.keys() <= Identity.model_json_schema(by_alias=True)["properties"].keys():
             assert Identity.model_validate(yaml.safe_load(text)).kinds
         else:
@@ -72,7 +77,7 @@ def test_yaml_is_what_it_claims_to_be(page: Path, text: str, tmp_path: Path) -> 
 
 def commands() -> Iterator[Any]:
     """Yield each command line of ours that a page shows with a prompt, and what it says is printed."""
-    for page in PAGES:
+    for page in (page for page in PAGES if page.stem not in WHOLE):
         for _, text in BLOCK.findall(page.read_text()):
             for shown in re.split(r"^\$ ", text.replace("\\\n", " "), flags=re.MULTILINE)[1:]:
                 line, _, printed = shown.partition("\n")
