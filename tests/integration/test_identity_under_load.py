@@ -43,7 +43,12 @@ class World:
 @asynccontextmanager
 async def loaded(folder: Path, key: SigningKey, patience: float) -> AsyncIterator[World]:
     """Send while the block runs. Deadlines are long: what is shown is who passes, not how fast."""
-    async with asyncio.timeout(patience), KeyServer(Issuer(keys=[key])) as server, aiohttp.ClientSession() as client:
+    async with (
+        asyncio.timeout(patience),
+        KeyServer(Issuer(keys=[key])) as server,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout()) as client,
+        aiohttp.ClientSession() as other,  # whose requests queue behind no others
+    ):
         server.issuer.name = server.url
         keys = {"discovery": True, "cooldownSeconds": COOLDOWN_SECONDS, "refreshSeconds": REFRESH_SECONDS}
         configured: dict[str, Any] = {
@@ -54,7 +59,7 @@ async def loaded(folder: Path, key: SigningKey, patience: float) -> AsyncIterato
             mesh_in(folder, settings=configured, envoy={"timeout_seconds": 30}) as mesh,
             TokenLoad(client, mesh.urls, server.issuer, FORGER).running() as load,
         ):
-            yield World(server, load, client, mesh.urls["grpc"])
+            yield World(server, load, other, mesh.urls["grpc"])
 
 
 async def test_keys_rotate_under_load_without_a_refusal_or_a_hole(tmp_path: Path) -> None:
