@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from extauthz.decision import Decision, Reason
+from extauthz.decision import Decision, Outcome, Reason
 from extauthz.observe.audit import form
 from extauthz.observe.audit.mask import Mask
 from extauthz.observe.audit.recent import RecentDecisions
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from extauthz.gateway import Gateway
 
 _HASHES = 2**32
+_SHADOW = Reason.SHADOW.value  # plain text: this is compared for each allow
 
 _logger = logging.getLogger(__name__)
 
@@ -67,16 +68,18 @@ class AuditLog:
             _logger.exception("a decision could not be told to the audit log")
 
     def _is_written(self, request: Request | None, decision: Decision) -> bool:
-        if not decision.allowed or decision.reason == Reason.SHADOW:
+        if decision.outcome is not Outcome.ALLOW or decision.reason == _SHADOW:
             return True
         return self._is_drawn(request.headers.get("x-request-id", "") if request else "")
 
     def _is_drawn(self, request_id: str) -> bool:
-        return self._below > 0 and self._draw(request_id) < self._below
-
-    def _draw(self, identifier: str) -> float:
-        """The same for all that is told of one request, here and by other replicas."""
-        return crc32(identifier.encode(errors="replace")) if identifier else random.random() * _HASHES  # noqa: S311
+        """Draw by the request id, so that here and in other replicas all or nothing is told of a request."""
+        if not self._below:
+            return False
+        try:
+            return crc32(request_id.encode()) < self._below if request_id else random.random() * _HASHES < self._below  # noqa: S311
+        except UnicodeEncodeError:
+            return True
 
     def _tell(self, request: Request | None, decision: Decision, seconds: float, *, written: bool, shown: bool) -> None:
         values = self._values(request, decision) if request else {}

@@ -32,7 +32,7 @@ def written(tmp_path: Path, share: float, *decisions: Decision, ids: list[str] |
     file = tmp_path / "audit.jsonl"
     lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     file.unlink(missing_ok=True)
-    return [line["requestID"] if ids else line["reason"] for line in lines]
+    return [line.get("requestID", "") if ids else line["reason"] for line in lines]
 
 
 def test_refusals_are_all_told(tmp_path: Path) -> None:
@@ -55,6 +55,11 @@ def test_the_share_is_drawn_by_request_id(tmp_path: Path) -> None:
     assert first == written(tmp_path, 0.25, ALLOW, ids=ids)
     assert set(first) >= set(written(tmp_path, 0.1, ALLOW, ids=ids))
     assert 400 < len(first) < 600
+
+
+def test_an_id_that_is_no_text_is_told(tmp_path: Path) -> None:
+    """What cannot be drawn by is strange enough to be written down."""
+    assert written(tmp_path, 0.01, ALLOW, ids=["half a character \udcff"]) == [""]
 
 
 def test_without_a_request_id_chance_decides(tmp_path: Path) -> None:
