@@ -307,7 +307,7 @@ class _Flow:
         self, rule: Rule, subject: Subject | None, reason: Reason, message: str, reviewed: _Reviewed = ()
     ) -> Decision:
         """Allow for a reason, unless a right is missing or the rule's condition is false."""
-        permitted = rule.permits(self.request, subject)
+        permitted = rule.condition is None or rule.permits(self.request, subject)
         reviews = tuple(review for _, review in reviewed)
         refused = next((asked for asked, review in reviewed if review.allowed is not True), None)
         if refused is None and permitted:

@@ -115,13 +115,16 @@ def load(
         hint = near(placement, placements) or f"the files' placements are {names}"
         problems.append(Problem(f"no policy file has the placement {placement!r}", next(iter(paths), None), hint=hint))
     problems += named.unknown(next(iter(paths), None))
-    routes = Routes()
+    routes = enforced = Routes()
     problems += _join(places, routes)
+    if any(rule.shadow for rule in places):
+        enforced = Routes()
+        problems += _join({rule: place for rule, place in places.items() if not rule.shadow}, enforced)
     if problems:
-        raise ConfigurationError(*problems)
+        raise ConfigurationError(*dict.fromkeys(problems))
     empty = Problem("the policy has no rule, so every request is refused", next(iter(paths), None))
     warnings = (*(() if places else (empty,)), *shadow.warnings)
-    return Policy(tuple(places), routes, _enforced(places, routes), shadow, placements, warnings)
+    return Policy(tuple(places), routes, enforced, shadow, placements, warnings)
 
 
 def load_everywhere(paths: Sequence[Path], keys: KeyReaders, lookups: Collection[str] = ()) -> dict[str, Policy]:
@@ -138,17 +141,6 @@ def _joined(shadow: Shadow, part: Document, problems: list[Problem]) -> Shadow:
     except ConfigurationError as error:
         problems += error.problems
         return shadow
-
-
-def _enforced(rules: Iterable[Rule], routes: Routes) -> Routes:
-    """Return the routes without the rules in shadow."""
-    if not any(rule.shadow for rule in rules):
-        return routes
-    enforced = Routes()
-    for rule in rules:
-        if not rule.shadow:
-            enforced.add(rule)
-    return enforced
 
 
 def _join(places: Places, routes: Routes) -> Iterator[Problem]:

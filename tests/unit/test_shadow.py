@@ -84,6 +84,18 @@ def test_a_rule_in_shadow_may_stand_beside_the_one_that_it_is_to_replace(tmp_pat
         policy_of(tmp_path, NEW + NEW.replace("name: new", "name: newer"))
 
 
+def test_a_rule_in_shadow_hides_no_mistake(tmp_path: Path) -> None:
+    """Two enforced rules with one path are an error, whatever stands beside them."""
+    old = NEW.replace("new", "old").replace("enforce: shadow, ", "")
+    for rules in (
+        old + NEW + old.replace("name: old", "name: older"),
+        NEW + old + old.replace("name: old", "name: older"),
+    ):
+        with pytest.raises(ConfigurationError, match="'older' decides the same requests as old") as raised:
+            policy_of(tmp_path, rules)
+        assert len(raised.value.problems) == 1
+
+
 def test_a_rule_in_shadow_takes_no_other_request_with_it(tmp_path: Path) -> None:
     """Methods that it does not know are decided as if it were not there."""
     policy = policy_of(tmp_path, BROAD + NEW)

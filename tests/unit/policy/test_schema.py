@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 SCHEMAS = REPOSITORY / "policies" / "schema"
 
 
+@cache
 def schema(kind: Kind) -> dict[str, Any]:
     """Return the schema of a kind of file."""
     found: dict[str, Any] = json.loads(render(kind))
