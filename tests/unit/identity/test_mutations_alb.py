@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extauthz.errors import CredentialError, Unavailable
@@ -20,7 +20,7 @@ from extauthz.identity_settings import Identity
 from tests.issuer import ABSENT, NOW, Clock, Issuer, SigningKey, asking, changed, ec_key, segment
 from tests.loadbalancer import HEADER, LOAD_BALANCER, LoadBalancer
 from tests.site import Site
-from tests.unit.identity.test_mutations import JSON, changes, many
+from tests.unit.identity.test_mutations import JSON, changes
 
 WHERE = "x-amzn-oidc-data"
 KEY, SIBLING, MALLORY = (ec_key(f"0a1b2c3d-0000-4000-8000-00000000000{number}") for number in range(3))
@@ -48,6 +48,7 @@ CLAIMS: dict[str, st.SearchStrategy[Any]] = {
     "signer": st.just(LOAD_BALANCER),
 }
 Refuse = Callable[[str], None]
+enough = settings(max_examples=150)
 
 
 def padded(text: str) -> str:
@@ -104,7 +105,7 @@ def refuse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Refuse]:
     assert authenticator.authenticate(asking({WHERE: GOOD}))
 
 
-@many
+@enough
 @given(header=changes(MEMBERS), claims=changes(CLAIMS))
 def test_changed_members_under_an_old_signature(refuse: Refuse, header: dict[str, Any], claims: dict[str, Any]) -> None:
     """Whatever is changed without the key is refused, in the padded form and in the other."""
@@ -114,7 +115,7 @@ def test_changed_members_under_an_old_signature(refuse: Refuse, header: dict[str
             refuse(f"{signed}.{GOOD.rpartition('.')[2]}")
 
 
-@many
+@enough
 @given(
     where=st.fixed_dictionaries({"signer": MEMBERS["signer"]}) | st.fixed_dictionaries({"client": MEMBERS["client"]}),
     header=changes({name: values for name, values in MEMBERS.items() if name not in ("signer", "client")}),
@@ -128,14 +129,14 @@ def test_tokens_of_another_load_balancer(
         refuse(token(changed(HONEST, {"kid": key.id, **more, **where}), CLAIMED, key))
 
 
-@many
+@enough
 @given(header=changes(MEMBERS), claims=changes(CLAIMS))
 def test_tokens_of_a_stranger(refuse: Refuse, header: dict[str, Any], claims: dict[str, Any]) -> None:
     """Whatever a stranger writes, under any key id, is refused."""
     refuse(token(changed(HONEST, header), ISSUER.claims(**{"aud": ABSENT, **claims}), MALLORY))
 
 
-@many
+@enough
 @given(claims=st.dictionaries(st.sampled_from(["exp", "iat", "nbf", "iss"]), JSON | st.just(ABSENT), min_size=1))
 def test_claims_that_a_load_balancer_never_makes(refuse: Refuse, claims: dict[str, Any]) -> None:
     """Times and issuer are the payload's, whatever the header repeats of them, and are no other kinds of values."""
@@ -144,7 +145,7 @@ def test_claims_that_a_load_balancer_never_makes(refuse: Refuse, claims: dict[st
         refuse(token(HONEST, ISSUER.claims(**{"aud": ABSENT, **honest}), KEY))
 
 
-@many
+@enough
 @given(position=st.integers(0, len(GOOD)), pads=st.integers(1, 3))
 def test_padding_elsewhere(refuse: Refuse, position: int, pads: int) -> None:
     """Padding is where a segment ends, and as long as it must be."""
