@@ -18,8 +18,6 @@ from pathlib import Path
 from extauthz.observe.audit import form
 from extauthz.observe.audit.record import AuditRecord
 
-MAX_BATCH = 256
-"""How many records are written at once."""
 STOP_SECONDS = 2.0
 """How long the end waits for an output that takes nothing."""
 
@@ -51,7 +49,7 @@ class Output:
         return str(self._file or "standard output")
 
     def write(self, content: bytes) -> None:
-        """Write whole lines. Raises OSError."""
+        """Write a whole line. Raises OSError."""
         self._open()
         rest = memoryview(b"\n" + content if self._torn else content)
         while rest:
@@ -123,32 +121,19 @@ class AuditWriter:
         self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
-        more = True
-        while more:
-            batch, more = self._batch()
-            self._write(batch)
+        while (record := self._queue.get()) is not None:
+            self._write(record)
         self._output.close()
 
-    def _batch(self) -> tuple[list[AuditRecord], bool]:
-        """Return what waits, at least one record, and whether more may come."""
-        batch: list[AuditRecord] = []
-        record = self._queue.get()
-        while record is not None:
-            batch.append(record)
-            if len(batch) == MAX_BATCH or self._queue.empty():
-                return batch, True
-            record = self._queue.get()
-        return batch, False
-
-    def _write(self, batch: list[AuditRecord]) -> None:
+    def _write(self, record: AuditRecord) -> None:
+        """Write one by itself: a pipe keeps a line of up to 4 KiB whole where several processes write to it."""
         try:
-            if batch:
-                self._output.write(b"".join(map(form.encode, batch)))
+            self._output.write(form.encode(record))
         except Exception as error:  # noqa: BLE001  # whatever it is, the thread must go on
-            self.counts.lost += len(batch)
+            self.counts.lost += 1
             self._say(f"the audit log cannot be written to {self._output.name}: {error}")
         else:
-            self.counts.written += len(batch)
+            self.counts.written += 1
             self._say("")
 
     def _say(self, problem: str) -> None:
