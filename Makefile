@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 OAUTH2_PROXY_VERSION := v7.15.6
 OAUTH2_PROXY := .tools/oauth2-proxy-$(OAUTH2_PROXY_VERSION)/oauth2-proxy
 
-.PHONY: help run test fuzz chaos soak clients pictures lint format lock audit sbom bench bench-peers clean schemas image-check docs
+.PHONY: help run test fuzz chaos soak clients pictures lint format lock audit sbom bench steps bench-peers clean schemas image-check docs
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,6 +59,9 @@ bench: $(VENV)/.bench ## Measure everything in under 10 minutes; fails when a li
 	$(BIN)/python -m bench $(ARGS)
 
 # Istio's sample listens on all addresses, so peers run where there is nothing but loopback.
+steps: $(VENV)/.bench ## Measure each step of a cached check as a ratio to a fixed one
+	$(BIN)/python -m pytest -q -s bench/test_steps.py $(ARGS)
+
 bench-peers: $(VENV)/.bench ## Measure other servers beside ours, where Go is installed
 	$(BIN)/python -m bench.build_peers
 	unshare --map-root-user --net sh -c 'ip link set lo up && exec $(BIN)/python -m bench --peers $(ARGS)'

@@ -38,7 +38,7 @@ class Basis:
     """
 
     headers: frozenset[str]
-    groups: frozenset[str]
+    groups: frozenset[frozenset[str]]
     grounds: tuple[Ground, ...]
 
     def holds(self) -> bool:
@@ -65,16 +65,16 @@ class NotedHeaders(Mapping[str, str]):
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = headers
         self._asked: set[str] = set()
-        self._groups: frozenset[str] = frozenset()
+        self._groups: set[frozenset[str]] = set()
         self._all = False
 
     def basis(self, grounds: tuple[Ground, ...]) -> Basis | None:
         """Return what rests on all that was asked for so far; None where that was everything."""
-        return None if self._all else Basis(frozenset(self._asked), self._groups, grounds)
+        return None if self._all else Basis(frozenset(self._asked), frozenset(self._groups), grounds)
 
     def sent(self, group: frozenset[str]) -> frozenset[str]:
         """Return which headers of a group are among these."""
-        self._groups |= group
+        self._groups.add(group)
         return sent(self._headers, group)
 
     def __getitem__(self, name: str) -> str:

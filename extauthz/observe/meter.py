@@ -113,7 +113,7 @@ class MeteredGateway(Gateway):
 
     def repeat(self, decision: Decision, request_id: str, request: Callable[[], Request]) -> bool:
         """Give an allow again, as `Gateway.repeat` does; that takes no time worth measuring."""
-        if not super().repeat(decision, request_id, request):
+        if not Gateway.repeat(self, decision, request_id, request):  # `super()` would take 0.1 µs more
             return False
         self.meter.repeated += 1
         self.meter.count(decision)

@@ -19,9 +19,9 @@ MAX_LINES = 100
 """Longer heads, which count against the parser's limits, have no key."""
 MAX_INERT = 1024
 MAX_INERT_BYTES = 256
-"""Lines that are known to change nothing: how many, and how long each."""
+"""Lines that change nothing: how many are known, and how long one may be. Longer ones count, whatever they hold."""
 
-REQUEST_ID = b"x-request-id"
+REQUEST_ID = b"x-request-id: "
 
 _FRAMING = frozenset(
     {
@@ -53,7 +53,7 @@ class HeadKeys:
         if len(self._inert) >= MAX_INERT:
             self._inert.clear()
         lines = asked.head[:-4].split(b"\r\n")[1:]
-        self._inert.update(line for line in lines if len(line) <= MAX_INERT_BYTES and self._is_inert(line))
+        self._inert.update(filter(self._is_inert, lines))
         return found[0]
 
     def of_head(self, head: bytes) -> tuple[Key, bytes] | None:
@@ -63,18 +63,18 @@ class HeadKeys:
         request, *lines = head[:-4].split(b"\r\n")
         if len(lines) > MAX_LINES:
             return None
+        if b"" in lines:
+            return None  # the head ends before: what follows is a body or another request
         inert, request_id = self._inert, b""
         key: list[bytes] = [request]
         for line in [line for line in lines if line not in inert]:
-            name, _, value = line.partition(b": ")
-            if not line:
-                return None  # the head ends here, and what follows is a body or another request
-            if name == REQUEST_ID:
-                request_id = value
+            if line.startswith(REQUEST_ID):
+                request_id = line[len(REQUEST_ID) :]
             if not self._is_inert(line):
                 key.append(line)
         return tuple(key), request_id
 
     def _is_inert(self, line: bytes) -> bool:
-        name = line.partition(b":")[0].lower()
-        return name not in self._telling and _PLAIN.fullmatch(line) is not None
+        if len(line) > MAX_INERT_BYTES or line.partition(b":")[0].lower() in self._telling:
+            return False
+        return _PLAIN.fullmatch(line) is not None

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Generic, Protocol, TypeVar
 
-from extauthz.basis import Basis, sent
+from extauthz.basis import Basis
 from extauthz.decision import Decision
 from extauthz.edge.asked import Asked
 
@@ -57,8 +57,9 @@ class FieldKeys:
         """Return the key of a request; one with a body has none."""
         if asked.content:
             return None
-        headers = asked.headers
-        found = sent(headers, self._groups)
+        headers, groups = asked.headers, self._groups
+        # A set of our own is asked first: for the usual request, which sends none of these, that is all.
+        found = None if groups.isdisjoint(headers) else groups.intersection(headers)
         return asked.method, asked.target, asked.host, asked.peer, found, *map(headers.get, self._names)
 
 
@@ -68,7 +69,7 @@ class Memory(Generic[AskedT, Answer]):
     def __init__(self, keys: Keys[AskedT]) -> None:
         self._keys = keys
         self._names: frozenset[str] = frozenset()
-        self._groups: frozenset[str] = frozenset()
+        self._groups: frozenset[frozenset[str]] = frozenset()
         self._kept: dict[Key, tuple[Decision, Answer]] = {}
         self.get = self._kept.get
 
@@ -96,5 +97,5 @@ class Memory(Generic[AskedT, Answer]):
             return False
         self._names, self._groups = names, self._groups | basis.groups
         self._kept.clear()
-        self._keys.expect(self._names, self._groups)
+        self._keys.expect(self._names, frozenset().union(*self._groups))
         return True
