@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,6 +18,7 @@ from extauthz import settings
 from extauthz.service import Service
 from tests.apiserver import Double
 from tests.apiserver.fixtures import double
+from tests.authority import Authority
 from tests.cases import DATA
 from tests.issuer import Issuer, KeyServer
 from tests.mesh.kustomize import ISTIO
@@ -31,7 +33,7 @@ LATER = {
 }
 """Values that appear with the first decision of their kind."""
 Known = Mapping[str, Mapping[str, set[str]]]
-_WORDS = {"absent", "by", "count", "histogram_quantile", "max", "min", "rate", "sum", "topk"}
+_WORDS = {"absent", "by", "count", "histogram_quantile", "max", "min", "rate", "sum", "time", "topk"}
 _NAME = re.compile(r"(?<![\w$])([a-z_][a-z0-9_]*)(?:\{([^}]*)\})?")
 
 
@@ -63,11 +65,14 @@ async def known(tmp_path: Path, double: Double) -> Known:
     """The series of a service that asks a cluster and evaluates locally: the values of each label."""
     issuer = Issuer()
     async with KeyServer(issuer) as keys:
+        Authority().issue("extauthz").write(tmp_path)
+        listeners: dict[str, Any] = {edge: {"address": "127.0.0.1:0"} for edge in ("grpc", "http", "admin")}
+        listeners["grpc"]["tls"] = {"certFile": "tls.crt", "keyFile": "tls.key"}
         jwt = {"issuer": issuer.name, "audiences": [issuer.audience], "keys": {"url": f"{keys.url}/jwks"}}
         content = {
             "apiVersion": "extauthz.dev/v1",
             "kind": "Settings",
-            "listeners": {edge: {"address": "127.0.0.1:0"} for edge in ("grpc", "http", "admin")},
+            "listeners": listeners,
             "identity": {"jwt": [jwt]},
             "access": {"kubernetes": {"kubeconfig": str(double.kubeconfig()), "local": {}}},
             "lookups": {"kfp": {"url": "http://127.0.0.1:9", "tokenFile": str(tmp_path / "settings.yaml")}},
