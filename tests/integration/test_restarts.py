@@ -91,15 +91,13 @@ async def settled(service: Serving, status: int) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("server", ["native", "others"])
-async def test_a_rolling_restart_loses_no_request(tmp_path: Path, keys: KeyServer, server: str) -> None:
+@pytest.mark.parametrize("servers", [("native", "native"), ("grpcio", "aiohttp")], ids="/".join)
+async def test_a_rolling_restart_loses_no_request(tmp_path: Path, keys: KeyServer, servers: tuple[str, str]) -> None:
     """Each of two instances ends and comes again under 300 requests a second, as Kubernetes does it."""
     file = write_settings(tmp_path, f"{keys.url}/jwks")
     content = yaml.safe_load(file.read_text())
     content["shutdown"] = {"drainSeconds": 300, "graceSeconds": PATIENT_SECONDS}
-    if server == "native":
-        for edge in ("grpc", "http"):
-            content["listeners"][edge]["server"] = "native"
+    content["listeners"]["grpc"]["server"], content["listeners"]["http"]["server"] = servers
     file.write_text(yaml.safe_dump(content))
     endpoints = Endpoints(tmp_path)
     async with contextlib.AsyncExitStack() as stack:

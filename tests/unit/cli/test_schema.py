@@ -20,3 +20,10 @@ def test_an_unknown_kind(extauthz: Run) -> None:
     """Other kinds of files have no schema."""
     ran = extauthz("schema", "manifests")
     assert (ran.code, ran.out) == (2, "")
+
+
+def test_settings_as_tables(extauthz: Run) -> None:
+    """What `docs/settings.md` holds; of other files there are no tables."""
+    ran = extauthz("schema", "settings", "--markdown")
+    assert (ran.code, ran.out.startswith("# Settings")) == (0, True)
+    assert extauthz("schema", "policy", "--markdown").code == 2

@@ -245,3 +245,12 @@ async def test_a_swapped_link_is_a_change(tmp_path: Path, monkeypatch: pytest.Mo
         while certificates._loaded.certificate != second:  # noqa: ASYNC110  # nothing tells that it was read
             await asyncio.sleep(0.01)
     running.cancel()
+
+
+def test_what_openssl_takes_must_be_a_certificate_to_us(folder: Path, authority: Authority) -> None:
+    """Anything that is no certificate is named with its file."""
+    (folder / "ca.crt").write_text("nonsense")
+    with pytest.raises(ConfigurationError, match=r"ca\.crt.*authorities of clients cannot be used"):
+        load(folder, clients=True)
+    with pytest.raises(ConfigurationError, match="not a certificate"):
+        tls_module._not_after(folder / "ca.crt")
