@@ -96,12 +96,21 @@ class Condition:
                 if (value := source.read(reading)) is not None:
                     data[variable][name] = value
             else:
-                data[f"{variable}.{name}"] = source.read(reading) or ""
+                value = source.read(reading)
+                # An empty tail is text; a host without that label is another host than the rule means.
+                data[f"{variable}.{name}"] = _host(value) if variable == "host" else value or ""
         return data
 
 
 def _claim(name: str, reading: Reading) -> str | None:
     return json.dumps(reading.claims[name]) if name in reading.claims else None
+
+
+def _host(name: str | None) -> str:
+    """Return the name. Raises Refused without one: a condition that excludes names would let it pass."""
+    if name is None:
+        raise Refused("condition_error", "The condition of the rule needs a host that reads in one way.", status=403)
+    return name
 
 
 def _asker(reading: Reading) -> Subject:
@@ -113,7 +122,7 @@ def _asker(reading: Reading) -> Subject:
 _FIXED: Mapping[str, Callable[[Reading], Any]] = {
     "request.method": lambda reading: reading.method,
     "request.path": lambda reading: reading.path,
-    "request.host": lambda reading: name_of(reading.host) or "",
+    "request.host": lambda reading: _host(name_of(reading.host)),
     "identity.user": lambda reading: _asker(reading).user,
     "identity.uid": lambda reading: _asker(reading).uid,
     "identity.authenticator": lambda reading: _asker(reading).authenticator,

@@ -186,6 +186,24 @@ def test_labels_of_the_host() -> None:
     assert not made.permits(ask("/x", host="b.m.example.com"), ASKER)
 
 
+@pytest.mark.parametrize("host", ["", "admin.example.com:999999", "admin.example.com..", "admin.example.com,b", "a@b"])
+def test_a_host_that_reads_in_several_ways_fulfils_no_condition(host: str) -> None:
+    """Not even one that only excludes a name: a server may read that very name in it."""
+    with pytest.raises(Refused, match="condition_error"):
+        when('request.host != "admin.example.com"').permits(ask("/x/a", host=host), ASKER)
+
+
+def test_a_label_that_is_not_there_fulfils_no_condition() -> None:
+    """A host of another number of labels is below the domain, too, and has no namespace."""
+    made = load(
+        HEAD + "rules: [{name: a, match: {path: /x, hosts: ['{name}.{ns}.m.example.com']},"
+        " access: [{verb: get, resource: r}], when: 'host.ns != \"a\"'}]"
+    ).rules[0]
+    assert made.permits(ask("/x", host="n.b.m.example.com"), ASKER)
+    with pytest.raises(Refused, match="condition_error"):
+        made.permits(ask("/x", host="more.n.a.m.example.com"), ASKER)
+
+
 def test_work_is_bounded() -> None:
     """A token full of groups cannot make a condition run long: the library gives up, and that is a refusal."""
     crowd = Subject.authenticated("alice", tuple(f"group-{number}" for number in range(20_000)))
