@@ -11,6 +11,7 @@ import pytest
 
 from extauthz.edge.asked import Asked
 from extauthz.edge.listen import Bound
+from extauthz.edge.native import server as native_server
 from extauthz.edge.native.http1 import Http1Connection, Response
 from extauthz.edge.native.peer import PeerProtocol
 from extauthz.edge.native.requests import Http1Limits
@@ -18,11 +19,12 @@ from extauthz.edge.native.server import Server
 
 SECONDS = 10
 GET = b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n"
+KNOWN = b"GET /known HTTP/1.1\r\nhost: x\r\n\r\n"
 POST = b"POST /a HTTP/1.1\r\nhost: x\r\n"
 
 
 class Application:
-    """Answers `/wait` once `go` is set, `/big` with 60,000 bytes, everything else with what was asked."""
+    """Answers KNOWN from memory, `/wait` once `go` is set, `/big` with 60,000 bytes, all else with what was asked."""
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
@@ -31,7 +33,7 @@ class Application:
         self.cancelled = asyncio.Event()
 
     def recall(self, head: bytes) -> Response | None:
-        return None
+        return Response(200, (), b"known") if head == KNOWN else None
 
     def answer(self, asked: Asked) -> Response | Awaitable[Response]:
         self.asked.append(asked)
@@ -414,3 +416,38 @@ def test_a_header_is_one_line(value: str) -> None:
     """Nothing that we write can split a response."""
     with pytest.raises(ValueError, match="not one line"):
         Response(200, (("x", value),))
+
+
+async def test_a_known_request_is_answered_from_memory() -> None:
+    """Where it comes alone, between others; its answer overtakes none that is waited for."""
+    application = Application()
+    async with served(application) as (_, connect):
+        peer = await connect()
+        for raw, body in ((KNOWN, b"known"), (GET, b"GET /a"), (KNOWN, b"known")):
+            peer.send(raw)
+            assert (await peer.response()).body == body
+        peer.send(KNOWN + GET)
+        assert [(await peer.response()).body for _ in range(2)] == [b"GET /known", b"GET /a"]
+        peer.send(GET.replace(b"/a", b"/wait"))
+        await application.waiting.wait()
+        peer.send(KNOWN)
+        application.go.set()
+        assert (await peer.response()).body == b"waited"
+        assert (await peer.response()).body in (b"known", b"GET /known")
+
+
+async def test_a_draining_connection_remembers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last answer announces the end."""
+    monkeypatch.setattr(native_server, "TICK_SECONDS", 100)  # a tick would end the connection before it asks
+    async with served(Application()) as (server, connect):
+        peer = await connect()
+        peer.send(KNOWN)
+        assert (await peer.response()).body == b"known"
+        stopping = asyncio.create_task(server.stop(SECONDS))
+        await asyncio.sleep(0)  # let the drain begin
+        peer.send(KNOWN)
+        told = await peer.response()
+        assert (told.body, told.headers["connection"]) == (b"GET /known", "close")
+        await peer.closed()
+        peer.writer.close()
+        await stopping
