@@ -1,6 +1,6 @@
 """All benches: `make bench`, or `python -m bench [--peers] [--only WORD] [--rounds 3] [--seconds 2]`.
 
-Prints a table and the gates, writes `bench/results/*.json` and `*.md`, and draws `*.svg` where matplotlib
+Prints a table and the gates, writes `bench/results/*.json` and the README's table, and draws `*.svg` where matplotlib
 is there. Exit code 1 when a gate does not hold. Servers stay on 127.0.0.1; all loads are bounded.
 """
 

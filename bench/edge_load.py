@@ -14,7 +14,7 @@ from collections import deque
 
 import hpack
 
-from bench.openloop import LAST_ANSWER_SECONDS, Outcome, due_times
+from bench.openloop import LAST_ANSWER_SECONDS, Lost, Outcome, due_times
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _HEADER = struct.Struct(">HBBBL")
@@ -36,7 +36,7 @@ class Http1Client:
 
     def receive(self) -> int:
         """Return how many whole answers have come; all have the size of the first."""
-        data = self.socket.recv(65536)
+        data = _read(self.socket)
         if not self._size:
             head, end, _ = data.partition(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1.1 200") or b"content-length: 0" not in head.lower() or not end:
@@ -72,7 +72,7 @@ class Http2Client:
     def receive(self, data: bytes | None = None) -> int:
         """Return how many calls have ended."""
         if data is None:
-            data = self._buffer + self.socket.recv(262144)
+            data = self._buffer + _read(self.socket)
         at, ended = 0, 0
         while len(data) - at >= 9:
             high, low, kind, flags, stream = _HEADER.unpack_from(data, at)
@@ -90,7 +90,7 @@ class Http2Client:
             elif kind == 6 and not flags & 1:
                 self.socket.sendall(_frame(6, 1, data[at + 9 : stop]))
             elif kind in (3, 7):
-                raise SystemExit(f"refused: {data[at:stop]!r}")
+                raise Lost(f"refused: {data[at:stop]!r}")
             at = stop
         self._buffer = data[at:]
         self._send()
@@ -118,6 +118,13 @@ class Http2Client:
 Client = Http1Client | Http2Client
 
 
+def _read(source: socket.socket) -> bytes:
+    data = source.recv(262144)
+    if not data:
+        raise Lost("the server has closed a connection")
+    return data
+
+
 def _parts(message: bytes) -> tuple[bytes, bytes, bytes]:
     """Return the frames of a call, to be joined by a stream's number."""
     section = _section()
@@ -140,7 +147,7 @@ def _section() -> bytes:
         (":authority", "extauthz"),
         ("te", "trailers"),
         ("content-type", "application/grpc"),
-        ("grpc-timeout", "2000m"),
+        ("grpc-timeout", "20S"),
         ("x-envoy-internal", "true"),
         ("x-forwarded-for", "10.0.0.1"),
         ("x-envoy-expected-rq-timeout-ms", "2000"),
@@ -182,7 +189,7 @@ class _Asking:
         """Return who answered how many requests, after at most a pause."""
         readable, _, _ = select.select(self._by_socket, (), (), pause)
         if not readable and pause >= LAST_ANSWER_SECONDS:
-            raise SystemExit(f"no answer within {pause} s: {sum(map(len, self.due.values()))} are missing")
+            raise Lost(f"no answer within {pause} s: {sum(map(len, self.due.values()))} are missing")
         answers = [(self._by_socket[each], self._by_socket[each].receive()) for each in readable]
         now = time.perf_counter()
         for client, count in answers:

@@ -21,6 +21,10 @@ LAST_ANSWER_SECONDS = 5.0
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
 
+class Lost(Exception):
+    """Requests will not be answered any more."""
+
+
 def due_times(start: float, per_second: float, seconds: float) -> Iterator[float]:
     """Yield when each request is due. The times depend on nothing but the rate."""
     return (start + number / per_second for number in range(int(per_second * seconds)))

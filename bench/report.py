@@ -62,17 +62,26 @@ def markdown(rows: Sequence[Row], gates: Sequence[Gate]) -> str:
 
 
 def write(folder: Path, name: str, rows: Sequence[Row], gates: Sequence[Gate], about: Mapping[str, object]) -> None:
-    """Write `NAME.json`, `NAME.md`, and the gates into `summary.json`, which keeps those of other runs."""
+    """Write `NAME.json`, the table in the README beside it, and the gates; those of other runs stay in the summary."""
     folder.mkdir(parents=True, exist_ok=True)
     machine = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
     content = {"about": {**machine, **about}, "rows": [row.to_json() for row in rows]}
     (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
-    (folder / f"{name}.md").write_text(markdown(rows, gates))
+    splice(folder.parent / "README.md", name, f"\n{markdown(rows, gates)}\n")
     summary = folder / "summary.json"
     before = json.loads(summary.read_text())["gates"] if summary.exists() else []
     mine = [{**gate.to_json(), "run": name} for gate in gates]
     others = [gate for gate in before if gate["run"] != name]
     summary.write_text(json.dumps({"gates": sorted(mine + others, key=lambda gate: gate["run"])}, indent=1) + "\n")
+
+
+def splice(readme: Path, name: str, content: str) -> None:
+    """Put a text between the marks `<!-- NAME -->` and `<!-- /NAME -->` of a file."""
+    before, start, rest = readme.read_text().partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(f"<!-- /{name} -->")
+    if not start or not end:
+        raise ValueError(f"{readme} has no marks for {name}")
+    readme.write_text(f"{before}{start}{content}{end}{after}")
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -6,15 +6,17 @@ beside the no-op of the same round.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from bench.openloop import Outcome, median
+from bench.openloop import Lost, Outcome, median
 from bench.row import Row
 from bench.subjects import Running, Subject
 
 WARM_UP_SECONDS = 0.5
+TRIES = 3
 
 Put = Callable[[float], Outcome]
 """Loads a server for so many seconds."""
@@ -52,13 +54,24 @@ def measure(
     for _ in range(rounds):
         for load in loads:
             for subject in subjects:
-                with load.connect(subject, ports[subject.name]) as put:
-                    samples[load.name, subject.name].append(_sample(servers[subject.name], put, seconds))
+                sample = _sample_again(load, subject, servers[subject.name], ports[subject.name], seconds)
+                samples[load.name, subject.name].append(sample)
     by_name = {subject.name: subject for subject in subjects}
     return [
         _row(load, by_name[name], found, samples.get((load, by_name[name].yardstick), []))
         for (load, name), found in samples.items()
     ]
+
+
+def _sample_again(load: Load, subject: Subject, server: Running, port: int, seconds: float) -> Sample:
+    """Measure one round; what was lost on a busy machine is measured again, and said."""
+    for _ in range(TRIES):
+        try:
+            with load.connect(subject, port) as put:
+                return _sample(server, put, seconds)
+        except Lost as error:
+            print(f"{load.name}, {subject.name}: {error}; measured again", file=sys.stderr)
+    raise SystemExit(f"{load.name}, {subject.name} cannot be measured")
 
 
 def _sample(server: Running, put: Put, seconds: float) -> Sample:
