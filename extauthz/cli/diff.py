@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
@@ -63,7 +63,7 @@ def diff(
     rights = [_rights(paths or manifests) for paths in (old_manifests, new_manifests)]
     judges = [Judge(policy, right, recorded_by=policies[0]) for policy, right in zip(policies, rights, strict=True)]
     comparison = Comparison(*judges)
-    with _opened(log) as lines:
+    with _opened(log) as lines, _quiet():
         _read(comparison, lines, log)
     if comparison.unreadable_lines and not comparison.lines:
         number, why = comparison.unreadable[0]
@@ -87,11 +87,8 @@ def _rights(manifests: Paths) -> Authorizer | None:
 
 def _read(comparison: Comparison, lines: BinaryIO, log: Path) -> None:
     """Read the whole log; a terminal sees how far it is."""
-    import logging
     import sys
 
-    # A shadow is told where it falls, not where it is replayed.
-    logging.getLogger("extauthz.gateway").setLevel(logging.CRITICAL)
     sizes = comparison.add(lines)
     if not sys.stderr.isatty():
         for _ in sizes:
@@ -104,6 +101,20 @@ def _read(comparison: Comparison, lines: BinaryIO, log: Path) -> None:
         task = progress.add_task("reading", total=log.stat().st_size if log.is_file() else None)
         for size in _summed(sizes):
             progress.advance(task, size)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Tell nothing of shadows: they were told when they fell."""
+    import logging
+
+    logger = logging.getLogger("extauthz.gateway")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _summed(sizes: Iterator[int]) -> Iterator[int]:

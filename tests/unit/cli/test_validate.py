@@ -130,3 +130,15 @@ def test_settings_with_what_they_name(extauthz: Run, config: Path, folder: Path)
     ran = extauthz("validate", config)
     assert ran.code == 2
     assert "unknown key 'manifest' (hint: did you mean 'manifests'?)" in ran.err
+
+
+def test_a_shadow_over_everything_is_a_warning(extauthz: Run, folder: Path) -> None:
+    """Nobody leaves a platform open by a file that he forgot: it is told with its place, and a pipeline fails."""
+    write(folder / "a.yaml", GOOD)
+    shadow = folder / "shadow.yaml"
+    shadow.write_text("apiVersion: extauthz.dev/v1\nkind: Shadow\neverything: true\n")
+    ran = extauthz("validate", folder)
+    assert ran.code == 1
+    assert f"warning: {shadow}:3:1: EVERY RULE IS IN SHADOW" in ran.err
+    shadow.write_text("apiVersion: extauthz.dev/v1\nkind: Shadow\nnamespaces: [team-a]\n")
+    assert extauthz("validate", folder).code == 0

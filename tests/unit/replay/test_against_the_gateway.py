@@ -59,7 +59,7 @@ def rights(folder: Path) -> None:
 
 CHANGES: dict[str, Callable[[Path], None]] = {
     "rights": rights,
-    "without groups": edit("pipelines-v2beta1.yaml", ("rules:\n", "reviewAs: user\nrules:\n")),
+    "with groups": edit("pipelines-v2beta1.yaml", ("reviewAs: value:pipelines-review-as", "reviewAs: subject")),
     "shadow": shadow,
 }
 

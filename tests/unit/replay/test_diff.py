@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -235,3 +238,21 @@ def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("extauthz.replay.comparison.MAX_KNOWN", 2)
     _, stdout, _ = diff(tmp_path, OLD, DENY, *(line(target=f"/runs/a?q={number % 3}") for number in range(9)))
     assert "newly-refused: 9" in stdout
+
+
+def test_a_terminal_sees_how_far_it_is(tmp_path: Path) -> None:
+    """The bar goes to standard error, and only where that is a terminal; the log may come through a pipe."""
+    (tmp_path / "policy.yaml").write_text(HEAD + OLD)
+    master, slave = os.openpty()
+    command = [sys.executable, "-m", "extauthz", "diff", "policy.yaml", "policy.yaml", "--log", "-"]
+    log = (line() + "\n") * 2500
+    try:
+        done = subprocess.run(
+            command, input=log, stdout=subprocess.PIPE, stderr=slave, text=True, cwd=tmp_path, timeout=120, check=True
+        )
+    finally:
+        os.close(slave)
+    with open(master, "rb", closefd=True) as shown:  # noqa: PTH123  # a descriptor has no path
+        drawn = shown.read1(65536)
+    assert b"reading" in drawn
+    assert done.stdout.startswith("2500 decisions, 1 of them different\n")
