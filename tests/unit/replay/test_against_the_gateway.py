@@ -59,7 +59,7 @@ def rights(folder: Path) -> None:
 
 CHANGES: dict[str, Callable[[Path], None]] = {
     "rights": rights,
-    "with groups": edit("pipelines-v2beta1.yaml", ("reviewAs: value:pipelines-review-as", "reviewAs: subject")),
+    "without groups": edit("pipelines-v2beta1.yaml", ("reviewAs: value:pipelines-review-as", "reviewAs: user")),
     "shadow": shadow,
 }
 
