@@ -46,9 +46,9 @@ class HeadKeys:
         self._inert.clear()
 
     def of(self, asked: Incoming) -> Key | None:
-        """Return the key of a request, and remember its inert lines."""
+        """Return the key of a request, and remember its inert lines; one that ends its connection has none."""
         found = self.of_head(asked.head)
-        if found is None or asked.content:
+        if found is None or asked.content or asked.last:
             return None
         if len(self._inert) >= MAX_INERT:
             self._inert.clear()

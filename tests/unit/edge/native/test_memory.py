@@ -93,6 +93,18 @@ async def test_whatever_an_answer_rests_on_ends_it(world: World, change: int) ->
     assert world.http1.recall(RUNS.bytes) is None
 
 
+@pytest.mark.parametrize(
+    "line", [("connection", "close"), ("connection", "upgrade"), ("Connection", "keep-alive, close")]
+)
+async def test_a_request_that_ends_its_connection_is_not_remembered(world: World, line: tuple[str, str]) -> None:
+    """An answer from memory could not end the connection, which the peer expects and waits for."""
+    await remember(world, RUNS)
+    last = replace(RUNS, lines=[*RUNS.lines, line, ("upgrade", "websocket")])
+    for _ in range(4):
+        await world.over_http1(last)
+    assert world.http1.recall(last.bytes) is None
+
+
 async def test_what_is_let_go_elsewhere_is_not_given_here(world: World) -> None:
     """A review and a token that their own memories have no room for are asked and verified anew."""
     await remember(world, RUNS)
