@@ -136,7 +136,7 @@ def test_coverage_of_routes(extauthz: Run) -> None:
     lines = ran.out.splitlines()
     assert "  gateway GET /pipeline/apis/v2beta1/runs: kfp-v2beta1-runs-list" in lines
     assert "  gateway ANY /v1/models/m (host thing.namespace.example.com): serving-host-v1" in lines
-    assert "  gateway ANY /somebody/team-a/viewer/index.html: refused" in lines
+    assert "  gateway ANY /somebody/team-a/viewer/index.html: unknown" in lines
 
 
 def test_lookups_bodies_and_headers(extauthz: Run, tmp_path: Path) -> None:
