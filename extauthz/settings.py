@@ -226,8 +226,6 @@ class Settings(Model):
         edges = (self.listeners.grpc, self.listeners.http)
         if self.workers > 1 and any(edge is not None and edge.server != "native" for edge in edges):
             raise ValueError("workers needs `server: native` for listeners.grpc and listeners.http")
-        if self.workers > 1 and any(listener and listener.tls for listener in (*edges, self.listeners.admin)):
-            raise ValueError("workers cannot share listeners with `tls`: set workers to 1, and add pods")
         if self.workers > 1 and self.listeners.admin.console is not None:
             raise ValueError("listeners.admin.console needs `workers: 1`: each worker knows its own decisions only")
         return self

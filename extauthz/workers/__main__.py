@@ -27,6 +27,7 @@ async def serve(channel: socket.socket, settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     service = Service(settings, listening=handed.listening)
+    handed.secure(service.certificates)
     try:
         await service.start()
         handed.serving()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import web
 
 from extauthz.edge.listen import Bound
+from extauthz.edge.tls import Certificates
 from extauthz.listener_settings import AdminListener
 from extauthz.workers.exposition import Counts
 from extauthz.workers.worker import Answer
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 class SupervisorAdmin:
     """Serves `/healthz`, `/readyz` and `/metrics` for all workers."""
 
-    def __init__(self, listener: AdminListener, supervisor: Supervisor) -> None:
-        self._listening = Bound(listener.address)
+    def __init__(
+        self, listener: AdminListener, supervisor: Supervisor, certificates: Certificates | None = None
+    ) -> None:
+        self._listening = Bound(listener.address, certificates)
         self._supervisor = supervisor
         self._counts = Counts()
         self._runner: web.AppRunner | None = None

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Mapping
 
-from extauthz.edge.listen import Listening
+from extauthz.edge.listen import HANDSHAKE_SECONDS, Listening
+from extauthz.edge.tls import Certificates
 from extauthz.workers.channel import KINDS, LEAVING, NO_MORE, SERVING, receive
 
 MAX_AGE_SECONDS = 60.0
@@ -29,6 +31,7 @@ class Handed:
         channel.setblocking(False)
         self._channel = channel
         self._serve: dict[bytes, Serve] = {}
+        self._tls: dict[bytes, ssl.SSLContext] = {}
         self._tasks: set[asyncio.Task[object]] = set()
         self._no_more = asyncio.Event()
         self.listening: dict[str, Listening] = {
@@ -38,6 +41,10 @@ class Handed:
         }
         self.orphaned = asyncio.Event()
         """Set once the supervisor is gone."""
+
+    def secure(self, certificates: Mapping[str, Certificates]) -> None:
+        """Serve these listeners by TLS; the supervisor's own questions come by a pair of sockets of ours."""
+        self._tls = {KINDS[name]: found.server_context() for name, found in certificates.items() if name != "admin"}
 
     def serving(self) -> None:
         """Ask for connections."""
@@ -79,13 +86,15 @@ class Handed:
     def _take(self, kind: bytes, connection: socket.socket) -> None:
         connection.setblocking(False)
         loop = asyncio.get_running_loop()
-        task = loop.create_task(self._accept(loop, self._serve[kind], connection))
+        task = loop.create_task(self._accept(loop, kind, connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _accept(self, loop: asyncio.AbstractEventLoop, serve: Serve, connection: socket.socket) -> None:
+    async def _accept(self, loop: asyncio.AbstractEventLoop, kind: bytes, connection: socket.socket) -> None:
+        tls = self._tls.get(kind)
+        seconds = HANDSHAKE_SECONDS if tls else None
         try:
-            await loop.connect_accepted_socket(serve, connection)
+            await loop.connect_accepted_socket(self._serve[kind], connection, ssl=tls, ssl_handshake_timeout=seconds)
         except OSError as error:  # the peer has already gone
             _logger.info("a connection was lost before it was served: %s", error)
             connection.close()

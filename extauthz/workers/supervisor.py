@@ -15,6 +15,7 @@ import socket
 
 from extauthz.edge.listen import bind
 from extauthz.errors import ConfigurationError, Problem
+from extauthz.loading import load_certificates
 from extauthz.settings import Settings
 from extauthz.workers.admin import SupervisorAdmin
 from extauthz.workers.worker import Worker
@@ -45,7 +46,9 @@ class Supervisor:
         self._complete = asyncio.Event()
         self._stopping = asyncio.Event()
         self.draining = False
-        self._admin = SupervisorAdmin(listeners.admin, self)
+        self._certificates = load_certificates(settings).get("admin")
+        self._admin = SupervisorAdmin(listeners.admin, self, self._certificates)
+        self._following: asyncio.Task[None] | None = None
         self.workers: dict[int, Worker] = {}
         """By their numbers; without those that are not running."""
         self.restarts = 0
@@ -78,6 +81,8 @@ class Supervisor:
     async def start(self) -> None:
         """Listen, and return once every worker serves. Raises ConfigurationError."""
         await self._admin.start()
+        if self._certificates:
+            self._following = asyncio.create_task(self._certificates.run())
         for name, address in self._addresses.items():
             self._sockets[name] = bind(address)
             self._sockets[name].setblocking(False)
@@ -107,6 +112,8 @@ class Supervisor:
         await asyncio.gather(*self._keepers, return_exceptions=True)
         for listening in self._sockets.values():
             listening.close()
+        if self._following:
+            self._following.cancel()
         await self._admin.stop()
 
     def _port(self, name: str) -> int | None:

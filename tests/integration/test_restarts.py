@@ -35,6 +35,7 @@ class Requests(OpenLoop):
         self.statuses: Counter[int] = Counter()
         self.losses: list[str] = []
         """What became of those that were not allowed."""
+        self._open: set[int] = set()
         self._client = client
         self._urls = (envoy.grpc_url, envoy.http_url)
         self._headers = token()
@@ -44,11 +45,18 @@ class Requests(OpenLoop):
         before = self.statuses.total()
         await self.until(lambda: self.statuses.total() >= before + count)
 
+    async def rest(self) -> None:
+        """Wait for the answers to all that has been sent."""
+        before = set(self._open)
+        await self.until(lambda: before.isdisjoint(self._open))
+
     async def ask(self, number: int) -> None:
+        self._open.add(number)
         async with self._client.get(f"{self._urls[number % 2]}/app", headers=self._headers) as response:
             self.statuses[response.status] += 1
             if response.status != 200:
                 self.losses.append(f"{number % 2} {response.status} {await response.text()}")
+        self._open.discard(number)
 
 
 @pytest.fixture
@@ -113,9 +121,9 @@ async def test_a_rolling_restart_loses_no_request(tmp_path: Path, keys: KeyServe
                 await requests.more(150)  # Envoy has heard nothing yet: the draining instance answers
                 endpoints.remove(name)
                 await endpoints.known(envoy)
-                service.process.send_signal(
-                    signal.SIGTERM
-                )  # everybody has turned away: the rest of the drain is left out
+                await requests.rest()
+                # Everybody has turned away, so the rest of the drain is left out.
+                service.process.send_signal(signal.SIGTERM)
                 assert (await ended(service.process))[0] == 0
                 again = await stack.enter_async_context(serving(file))
                 await settled(again, 200)

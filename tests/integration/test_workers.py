@@ -17,11 +17,12 @@ from typing import Any
 
 import pytest
 import yaml
-from aiohttp import ClientSession
+from aiohttp import ClientError, ClientSession
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from extauthz.demo.envoy import Envoy, EnvoyConfig
 from extauthz.demo.upstream import Upstream
+from tests.authority import Authority
 from tests.integration.test_serve import Serving, ended, serving, start, token, write_settings
 from tests.issuer import Issuer, KeyServer, rsa_key
 
@@ -281,3 +282,32 @@ async def test_workers_that_cannot_start_are_a_configuration_error(settings: Pat
     assert code == 2
     assert "missing.yaml" in log
     assert "Traceback" not in log
+
+
+def with_tls(file: Path) -> Path:
+    """Let the HTTP edge and the admin listener speak TLS."""
+    content = yaml.safe_load(file.read_text())
+    for edge in ("http", "admin"):
+        content["listeners"][edge]["tls"] = {"certFile": "tls.crt", "keyFile": "tls.key"}
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+async def test_tls_reaches_every_worker(settings: Path, tmp_path: Path) -> None:
+    """Checks and the admin listener speak TLS, and nothing is answered in plain text."""
+    authority = Authority()
+    authority.issue("extauthz").write(tmp_path)
+    async with serving(with_tls(settings)) as service:
+        context = authority.client_context()
+        for _ in range(2 * WORKERS):
+            async with ClientSession() as client:  # a connection of its own each time: another worker's turn
+                url = f"https://127.0.0.1:{service.ports['http']}/app"
+                async with client.get(url, headers=token(), ssl=context) as response:
+                    assert response.status == 200
+        async with ClientSession() as client:
+            async with client.get(f"https://127.0.0.1:{service.ports['admin']}/readyz", ssl=context) as response:
+                assert (await response.json())["ready"]
+            for edge in ("http", "admin"):
+                with pytest.raises(ClientError):
+                    await client.get(f"http://127.0.0.1:{service.ports[edge]}/readyz")
+        assert (await service.stop())[0] == 0
