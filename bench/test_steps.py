@@ -58,7 +58,7 @@ async def _prepared(folder: Path) -> dict[str, Step]:
     while service.blockers():  # noqa: ASYNC110 -- nobody tells
         await asyncio.sleep(0.01)
     grpc = GrpcApplication(service.gateway, Health(("",)), PLAIN, max_body_bytes=LIMIT)
-    http = Http1Application(service.gateway, PLAIN, Checks("", LIMIT, with_peer=False), LIMIT)
+    http = Http1Application(service.gateway, PLAIN, Checks("", LIMIT), LIMIT)
     reader = RequestReader(Http1Limits(), LIMIT)
 
     def parsed() -> Incoming:

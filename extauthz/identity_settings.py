@@ -175,7 +175,7 @@ class SessionSettings(Model):
 
 
 class PeerSettings(Model):
-    """Callers in the mesh, known by their mTLS principal: by gRPC, or where `listeners.http.peerHeader` is set."""
+    """Callers in the mesh, known by their mTLS principal: by gRPC, or where `listeners.http.peersFrom` is set."""
 
     principals: Annotated[list[PrincipalPattern], Field(min_length=1)]
     """Who is believed, as `spiffe://cluster.local/ns/NAMESPACE/sa/NAME`; either of the two may be `*`.

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from extauthz.document import Model
-from extauthz.identity_settings import FilePath
+from extauthz.identity_settings import FilePath, Principal
 from extauthz.page_settings import ConsoleSettings
 
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
@@ -49,9 +49,10 @@ class HttpListener(Model):
     """What Envoy's `path_prefix` puts before the original path. Requests without it are refused."""
     server: Literal["native", "aiohttp"] = "native"
     """`native` is our own server on httptools, which speaks h2c, too; `aiohttp` takes several times its CPU."""
-    peer_header: Literal["x-forwarded-client-cert"] | None = None
-    """Where the caller's mTLS principal stands: in the last element, which Envoy writes itself where it has
-    `APPEND_FORWARD` or `SANITIZE_SET`, as in Istio. Never name it behind an Envoy that passes on what it gets."""
+    peers_from: list[Principal] = []
+    """The Envoys that ask, by their own mTLS principals: whom one of them names last in `x-forwarded-client-cert` is
+    the caller. They need `APPEND_FORWARD` or `SANITIZE_SET`, as in Istio. A sidecar of extauthz's own writes there,
+    too, so behind one nobody is known: use gRPC then."""
     tls: TlsSettings | None = None
     """Unset: plain text, for a mesh that encrypts by itself."""
 

@@ -216,9 +216,9 @@ class Settings(Model):
 
     @model_validator(mode="after")
     def _principals_are_seen(self) -> Settings:
-        told = self.listeners.grpc or (self.listeners.http and self.listeners.http.peer_header)
+        told = self.listeners.grpc or (self.listeners.http and self.listeners.http.peers_from)
         if (self.identity.peer or self.identity.header) and not told:
-            raise ValueError("identity.peer and identity.header need listeners.grpc, or listeners.http.peerHeader")
+            raise ValueError("identity.peer and identity.header need listeners.grpc, or listeners.http.peersFrom")
         return self
 
     @model_validator(mode="after")

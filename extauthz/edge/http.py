@@ -99,7 +99,7 @@ class HttpEdge:
             target=target[len(prefix) :],
             headers=headers,
             host=headers.get("host", ""),
-            peer=xfcc.principal(headers) if self._listener.peer_header else "",
+            peer=xfcc.principal(headers, writers) if (writers := self._listener.peers_from) else "",
             # content-length is the length of what Envoy sent us, so it proves nothing here.
             body=body.shown(content, headers, limit=self._max_body_bytes, length=None),
         )

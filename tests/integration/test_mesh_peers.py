@@ -96,7 +96,7 @@ class World:
 async def opened(folder: Path, *, tls: bool = True, server: str = "aiohttp") -> AsyncIterator[World]:
     (folder / "policy.yaml").write_text(POLICY)
     authority = Authority()
-    listeners = {"http": {"peerHeader": "x-forwarded-client-cert", "server": server}}
+    listeners = {"http": {"peersFrom": [SIDECAR], "server": server}}
     settings = {"identity": {**IDENTITY, "jwt": []}, "listeners": listeners, "deadlineSeconds": 25}
     async with DemoMesh(folder / "mesh", policies=folder / "policy.yaml", settings=settings) as mesh:
         config = replace(

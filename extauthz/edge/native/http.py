@@ -6,7 +6,7 @@ configuration lists; the raw request target is judged as it came.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from functools import partial
 
 from extauthz.decision import Decision
@@ -48,7 +48,7 @@ class HttpEdge:
         listening: Listening | None = None,
     ) -> None:
         """Without `listening` the listener's address is listened on."""
-        checks = Checks(listener.path_prefix, max_body_bytes, with_peer=listener.peer_header is not None)
+        checks = Checks(listener.path_prefix, max_body_bytes, peers_from=listener.peers_from)
         self._http1 = Http1Application(gateway, refusals, checks, max_body_bytes)
         self._http2 = Http2Application(gateway, refusals, checks, max_body_bytes)
         self._max_body_bytes = max_body_bytes
@@ -82,8 +82,8 @@ class HttpEdge:
 class Checks:
     """Reads checks of `http_service` mode."""
 
-    def __init__(self, prefix: str, max_body_bytes: int, *, with_peer: bool) -> None:
-        self._with_peer = with_peer
+    def __init__(self, prefix: str, max_body_bytes: int, *, peers_from: Collection[str] = ()) -> None:
+        self._peers_from = peers_from
         self._prefix = prefix
         self._start = f"{prefix}/"
         self._max_body_bytes = max_body_bytes
@@ -98,7 +98,7 @@ class Checks:
             target=asked.target[len(self._prefix) :],
             headers=headers,
             host=headers.get("host", ""),
-            peer=xfcc.principal(headers) if self._with_peer else "",
+            peer=xfcc.principal(headers, self._peers_from) if self._peers_from else "",
             # content-length is the length of what Envoy sent us, so it proves nothing here.
             body=body.shown(asked.content, headers, limit=self._max_body_bytes, length=None),
         )

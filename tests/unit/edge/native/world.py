@@ -91,7 +91,7 @@ class World:
             response=ResponseSettings(),
         )
         self.grpc = GrpcApplication(self.gateway, Health(("",)), PLAIN, max_body_bytes=LIMIT)
-        self.http1 = Http1Application(self.gateway, PLAIN, Checks("", LIMIT, with_peer=False), LIMIT)
+        self.http1 = Http1Application(self.gateway, PLAIN, Checks("", LIMIT), LIMIT)
 
     async def review(self, subject: Subject, attributes: Attributes) -> Review:
         """Be the API server."""
