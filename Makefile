@@ -52,16 +52,17 @@ FUZZ_SECONDS ?= 60
 fuzz: $(VENV)/.test ## Fuzz each target for FUZZ_SECONDS, guided by coverage (Linux on x86-64)
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements/fuzz.txt
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
+
 image-check: ## Run the Dockerfile's steps without Docker, in a folder of their own, and what they build
 	$(PYTHON) .ci/image.py $(PYTHON)
 
 bench: $(VENV)/.bench ## Measure everything in under 10 minutes; fails when a limit is missed
 	$(BIN)/python -m bench $(ARGS)
 
-# Istio's sample listens on all addresses, so peers run where there is nothing but loopback.
 steps: $(VENV)/.bench ## Measure each step of a cached check as a ratio to a fixed one
 	$(BIN)/python -m pytest -q -s bench/test_steps.py $(ARGS)
 
+# Istio's sample listens on all addresses, so peers run where there is nothing but loopback.
 bench-peers: $(VENV)/.bench ## Measure other servers beside ours, where Go is installed
 	$(BIN)/python -m bench.build_peers
 	unshare --map-root-user --net sh -c 'ip link set lo up && exec $(BIN)/python -m bench --peers $(ARGS)'

@@ -1,4 +1,4 @@
-"""The limits of the design, and what a run says of them. A ratio is to the no-op of the same run."""
+"""The limits of what a check may cost, and what a run says of them. A ratio is to the no-op of the same run."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the gateway protects where Kubeflow Pipelines itself does not: one test for each row of the map's section 11.
+"""What the gateway protects where Kubeflow Pipelines itself does not: one test for each hole.
 
-Rows 7, 17, 20, 25, 26 and 27 are not here: docs/limits.md says what else to do about them.
+The holes are numbered; 7, 17, 20, 25, 26 and 27 are not here: docs/limits.md says what else to do about them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A slow reading of a small policy, written from the design alone: who may pass with which request.
+"""A slow reading of a small policy, written from its meaning alone: who may pass with which request.
 
 The oracle knows the routes by hand and shares no code with what it judges: it decodes a
 path, encodes it again, takes no other spelling, and grants only what its own table of
