@@ -148,8 +148,8 @@ def _put(envoy: Envoy, requests: Requests) -> None:
         raise SystemExit(f"not all were allowed: {outcome.statuses}")
 
 
-async def compare(folder: Path) -> list[tuple[str, Spread]]:
-    """Measure every way."""
+async def compare(folder: Path) -> None:
+    """Measure every way, and print what was found."""
     requests = prepare(folder).requests
     content = yaml.safe_load((folder / "settings.yaml").read_text())
     address = {"address": "127.0.0.1:0", "server": "native"}
@@ -157,7 +157,10 @@ async def compare(folder: Path) -> list[tuple[str, Spread]]:
     (folder / "settings.yaml").write_text(yaml.safe_dump(content))
     (folder / "workers.yaml").write_text(yaml.safe_dump({**content, "workers": PROCESSES}))
     with running((sys.executable, "-m", "bench.upstream")) as upstream:
-        return [(way, await measure(way, folder, requests, upstream.port)) for way in WAYS]
+        for way in WAYS:
+            found = await measure(way, folder, requests, upstream.port)
+            shares = " ".join(f"{share:4.0%}" for share in found.shares)
+            print(f"{way:10} {shares}  CPU µs per check: ours {found.cpu_us:.0f}, Envoy's {found.envoys_us:.0f}")
 
 
 def main() -> None:
@@ -166,9 +169,7 @@ def main() -> None:
         uvloop.run(serve(Path(sys.argv[2]), int(sys.argv[3])))
         return
     with tempfile.TemporaryDirectory() as name:
-        for way, found in uvloop.run(compare(Path(name))):
-            shares = " ".join(f"{share:4.0%}" for share in found.shares)
-            print(f"{way:10} {shares}  CPU µs per check: ours {found.cpu_us:.0f}, Envoy's {found.envoys_us:.0f}")
+        uvloop.run(compare(Path(name)))
 
 
 if __name__ == "__main__":
