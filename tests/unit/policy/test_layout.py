@@ -104,7 +104,7 @@ def formatted(text: str) -> str:
     return layout.formatted(text.encode(), FILE)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(untidy())
 def test_formatting_changes_nothing_but_the_layout(text: str) -> None:
     """The same values, every comment once, and what is formatted stays as it is."""

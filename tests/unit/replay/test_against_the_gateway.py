@@ -93,6 +93,12 @@ def before() -> Policy:
     return policy.load([SHIPPED], KEYS, LOOKUPS)
 
 
+@cache
+def suites() -> tuple[Suite, ...]:
+    """Return the files of tests whose requests are decided again."""
+    return tuple(Suite(document.read(TESTS / f"{file}.yaml")[0]) for file in FILES)
+
+
 def record(gateway: Gateway, request: Request, decision: Decision) -> bytes:
     """Return the line that the audit log has of a decision."""
     rule = before().find(request)
@@ -109,8 +115,8 @@ def test_what_is_found_is_what_the_gateway_decides(tmp_path: Path, change: str) 
     after = policy.load([folder], KEYS, LOOKUPS)
     seen: dict[bool, Counter[Change]] = {True: Counter(), False: Counter()}
     evaluator = rbac.RbacAuthorizer(rbac.load([MANIFESTS]))
-    for part in (document.read(TESTS / f"{file}.yaml")[0] for file in FILES):
-        for gateway, request in asked(Suite(part), before()):
+    for suite in suites():
+        for gateway, request in asked(suite, before()):
             old = decide(gateway, request)
             line = record(gateway, request, old)
             gateway.policy = after

@@ -42,7 +42,7 @@ EVERYBODY = [
 ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(CLUSTERS, ASKED)
 def test_who_can_names_exactly_those_whom_the_evaluator_allows(cluster: Cluster, asked: Attributes) -> None:
     """Nobody is missing and nobody is too many, however the subjects are written."""
@@ -53,7 +53,7 @@ def test_who_can_names_exactly_those_whom_the_evaluator_allows(cluster: Cluster,
         assert evaluator.review(subject, asked).allowed is ((subject.user, subject.groups) in told), subject
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(CLUSTERS, ASKERS, ASKED)
 def test_what_can_lists_exactly_the_rules_that_the_evaluator_counts(
     cluster: Cluster, subject: Subject, asked: Attributes
