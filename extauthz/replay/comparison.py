@@ -62,6 +62,7 @@ class Comparison:
     def __init__(self, old: Judge, new: Judge) -> None:
         self._old = old
         self._new = new
+        self._cookies = sorted(old.cookies | new.cookies)
         self._known: dict[bytes, Verdict] = {}
         self._shared: dict[Verdict, Verdict] = {}
         self.counts: Counter[Change] = Counter()
@@ -105,7 +106,7 @@ class Comparison:
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
             self.distinct += 1
-            made = self._compare(recorded(data))
+            made = self._compare(recorded(data, self._cookies))
             found = self._known[digest] = self._shared.setdefault(made, made)
         return found
 

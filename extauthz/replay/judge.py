@@ -93,9 +93,16 @@ class Judge:
             lookup=self._desk,
         )
 
+    @property
+    def cookies(self) -> frozenset[str]:
+        """The cookies that some rule keeps from the upstream, by the start of their names."""
+        return frozenset(name for rule in self.policy.rules if rule.withheld for name in rule.withheld.cookies)
+
     def decide(self, recorded: Recorded) -> Decision:
         """Decide a recorded request; reason `undecidable` where the record does not tell enough."""
         desk, request = self._desk, recorded.request
+        if recorded.cut:
+            return self._gateway.refuse(_Unknown(f"the {recorded.cut} is cut in the record"))
         asked = self._recorded_by.find(request)
         desk.recorded, desk.objects = recorded, {}
         desk.alone = isinstance(asked, Rule) and asked.user_only

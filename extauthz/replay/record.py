@@ -5,7 +5,7 @@ The form of a line is that of `extauthz.observe.audit.record`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,9 @@ from extauthz.subject import Subject
 
 _KEYED = ("method", "host", "target", "user", "decision", "reason", "values", "reviews", "truncated")
 """The members that a decision may depend on, or that tell what is known of it."""
+
+_DECISIVE = ("host", "target")
+"""Those of which a part says nothing of the whole. Without any other, what rests on it is not known anyway."""
 
 _AGAIN: Mapping[str, Mapping[str, str]] = {
     Fault.METHOD_OVERRIDE: {"x-http-method-override": "GET"},
@@ -45,6 +48,8 @@ class Recorded:
     anonymous: bool
     values: Mapping[str, str | None]
     reviews: Mapping[Attributes, bool]
+    cut: str = ""
+    """A member that is too long for the record, and without which nothing can be decided."""
 
 
 def read(line: bytes) -> dict[str, Any]:
@@ -65,25 +70,31 @@ def key(data: Mapping[str, Any]) -> bytes:
     return orjson.dumps([data.get(member) for member in _KEYED])
 
 
-def recorded(data: Mapping[str, Any]) -> Recorded | None:
-    """Return what a record tells; None where the check held no request. Raises Unreadable."""
+def recorded(data: Mapping[str, Any], cookies: Collection[str] = ()) -> Recorded | None:
+    """Return what a record tells; None where the check held no request. Raises Unreadable.
+
+    Cookies are not recorded: those of the names in `cookies` are taken to have been sent.
+    """
     if "method" not in data:
         return None
     try:
         values = {item["source"]: item.get("value") for item in data.get("values", ()) if item.get("value") != MASK}
         return Recorded(
-            request=_request(data, values),
+            request=_request(data, values, cookies),
             subject=_subject(data, values),
             anonymous=data["decision"] == "unauthenticated",
             values=values,
             reviews={_attributes(item): item["allowed"] for item in data.get("reviews", ())},
+            cut=next((member for member in _DECISIVE if member in data.get("truncated", ())), ""),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise Unreadable(f"not in the form of a record: {error!r}") from None
 
 
-def _request(data: Mapping[str, Any], values: Mapping[str, str | None]) -> Request:
+def _request(data: Mapping[str, Any], values: Mapping[str, str | None], cookies: Collection[str]) -> Request:
     headers = dict(_AGAIN.get(data.get("reason", ""), {}))
+    if cookies:
+        headers["cookie"] = "; ".join(f"{name}=" for name in cookies)
     headers |= {text.removeprefix("header:"): value for text, value in values.items() if value and _is(text, "header")}
     return read_request(
         method=data["method"],

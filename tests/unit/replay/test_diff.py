@@ -256,3 +256,17 @@ def test_a_terminal_sees_how_far_it_is(tmp_path: Path) -> None:
         drawn = shown.read1(65536)
     assert b"reading" in drawn
     assert done.stdout.startswith("2500 decisions, 1 of them different\n")
+
+
+@pytest.mark.parametrize("member", ["target", "host"])
+def test_a_target_or_host_that_was_cut_is_undecidable(tmp_path: Path, member: str) -> None:
+    """What decides may stand in the part that is not there."""
+    assert counts(tmp_path, OLD, OLD, line(truncated=[member]))["undecidable"] == 1
+
+
+def test_cookies_that_are_no_longer_taken_off_are_a_change(tmp_path: Path) -> None:
+    """Which cookies a client sent is not recorded, so whatever a rule takes off may have been there."""
+    taken = OLD.replace("}}", "}}").rstrip()[:-1] + ", removeCookies: [session]}\n"
+    assert counts(tmp_path, taken, OLD, line())["changed"] == 1
+    assert counts(tmp_path, OLD, taken, line())["changed"] == 1
+    assert counts(tmp_path, taken, taken, line())["unchanged"] == 1
