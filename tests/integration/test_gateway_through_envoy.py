@@ -491,7 +491,7 @@ def credentials(mesh: DemoMesh) -> dict[str, list[tuple[str, str]]]:
     return {"alice": [alice], "bob": [bob], "nobody": [], "expired": [expired], "twice": [alice, bob]}
 
 
-REQUEST_ID = re.compile(rb'<p><small>Request [^<]*</small></p>|,\{"reason":"request_id","message":"[^"]*"\}')
+REQUEST_ID = re.compile(rb'<footer>Request <code>[^<]*</code></footer>|,\{"reason":"request_id","message":"[^"]*"\}')
 UPSTREAM_HEADERS = ("authorization", "kubeflow-userid", "kubeflow_userid", "kubeflow-groups", "kubeflow_groups")
 TOLD = ("content-type", "cache-control", "vary", "www-authenticate", "x-content-type-options")
 
