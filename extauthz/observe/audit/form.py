@@ -88,7 +88,7 @@ def _add_request(record: AuditRecord, request: Request, mask: Mask) -> None:
     record["requestID"] = request_id(request)
     record["traceID"] = trace[1] if trace else ""
     record["method"] = request.method
-    record["host"] = request.host
+    record["host"] = mask.host(request.host)
     record["target"] = mask.target(request.target[:MAX_TARGET])
     record["peer"] = request.peer
     if len(request.target) > MAX_TARGET:

@@ -17,14 +17,15 @@ MASK = "(masked)"
 MAX_DECODINGS = 3
 
 _SECRET = re.compile(
-    "token|secret|passw|signature|credential|apikey|accesskey|auth|jwt|assertion|session|cookie"
-    "|^(code|pwd|sid|sig|state)$"
+    "token|secret|passw|passphrase|signature|credential|apikey|accesskey|privatekey|auth|bearer|jwt|assertion|session"
+    "|cookie|hmac|verifier|^(code|otp|pwd|sid|sig|state|ticket)$"
 )
 _JOINTS = re.compile(r"[^a-z0-9]")
 # A run of characters is looked at from its start only, so that no request makes this slow.
 _TOKEN = re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_.-]*+")
 _USERINFO = re.compile(r"://[^/?#@\s]{1,256}@")
-_INNER_NAME = re.compile(r"[?&;#]([^=?&;#]{1,64})=")
+_SCHEME = re.compile(r"(?i:basic|bearer)[ +]+[A-Za-z0-9._~+/=-]+")
+_INNER_NAME = re.compile(r"(?:^|[?&;#])([^=?&;#]{1,64})=|\"([^\"]{1,64})\"\s{0,8}:")
 _PAIRS = re.compile(r"([&;])")
 
 
@@ -48,6 +49,11 @@ class Mask:
         path = "/".join(map(self._segment, _USERINFO.sub(f"://{MASK}@", path).split("/")))
         return path + mark + "".join(map(self._pair, _PAIRS.split(query)))
 
+    def host(self, host: str) -> str:
+        """Return a host without the user and password before it."""
+        _, at, name = host.rpartition("@")
+        return self.text(f"{MASK}@{name}" if at else host)
+
     def value(self, source: str, value: str) -> str:
         """Return what a source of a rule read; `source` is as it stands in the policy."""
         name = re.split(r"[:/]", source)[-1]
@@ -68,9 +74,9 @@ class Mask:
 
     def _hides(self, value: str) -> bool:
         text = _decoded(value)
-        if _TOKEN.search(text) or _USERINFO.search(text):
+        if _TOKEN.search(text) or _USERINFO.search(text) or _SCHEME.fullmatch(text):
             return True
-        return any(map(self.is_secret, _INNER_NAME.findall(text)))
+        return any(self.is_secret(name or member) for name, member in _INNER_NAME.findall(text))
 
 
 def _folded(name: str) -> str:

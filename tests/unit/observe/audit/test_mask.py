@@ -28,6 +28,19 @@ SECRETS = [
     "https://user:s3cret@host/x",
     "/x;jsessionid=s3cret/y",
     "/x#id_token=s3cret",
+    "/x?bearer=s3cret",
+    "/x?otp=s3cret",
+    "/x?ticket=s3cret",
+    "/x?hmac=s3cret",
+    "/x?private_key=s3cret",
+    "/x?passphrase=s3cret",
+    "/x?code_verifier=s3cret",
+    "/x?auth_header=s3cret",
+    "/x/token=s3cret/y",
+    "/x?config=password%3Ds3cret",
+    "/x?config=%7B%22password%22%3A%20%22s3cret%22%7D",
+    "/x?upstream=Basic%20s3cret",
+    "/x?upstream=Basic+s3cret",
 ]
 
 
@@ -81,11 +94,27 @@ def test_the_settings_name_more() -> None:
         ("header:authorization", "Bearer x", MASK),
         ("lookup:run:body:/run_id", "team-a", "team-a"),
         ("body:/name", JWT, MASK),
+        ("header:x-upstream", "Basic dTpzM2NyZXQ=", MASK),
+        ("header:x-upstream", "bearer s3cret", MASK),
+        ("header:x-upstream", "basic", "basic"),
+        ("claims:service", '{"access_token": "s3cret"}', MASK),
+        ("claims:teams", '["a", "b"]', '["a", "b"]'),
     ],
 )
 def test_values_of_sources(source: str, value: str, shown: str) -> None:
     """The last name of a source, or the value's looks, make it a secret."""
     assert Mask().value(source, value) == shown
+
+
+@pytest.mark.parametrize("host", ["u:s3cret@kubeflow.example", "u:s3cret@h:80", "s3cret@h", "a@b:s3cret@h"])
+def test_a_host_loses_what_stands_before_it(host: str) -> None:
+    """No browser sends a password there, but a client may."""
+    assert Mask().host(host) == f"{MASK}@{host.rpartition('@')[2]}"
+
+
+def test_a_host_stays_as_it_was() -> None:
+    """A replay needs it."""
+    assert Mask().host("kubeflow.example:443") == "kubeflow.example:443"
 
 
 def test_sentences_lose_their_tokens() -> None:
