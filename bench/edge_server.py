@@ -18,10 +18,10 @@ from extauthz import settings
 from extauthz.access.authority import Authority
 from extauthz.access.cache import CachedAuthorizer
 from extauthz.access.generations import Generations
-from extauthz.listener_settings import GrpcListener, HttpListener, Listeners
 from extauthz.review import Attributes, Review
 from extauthz.service import Service
 from extauthz.settings import ReviewCacheSettings, Settings
+from extauthz.settings.listeners import GrpcListener, HttpListener, Listeners
 from extauthz.subject import Subject
 
 ADDRESS = "127.0.0.1:0"

@@ -25,7 +25,7 @@ class Outcome(StrEnum):
 class Reason(StrEnum):
     """Why a decision fell, where the request itself was readable.
 
-    The reasons of unreadable requests are `extauthz.faults.Fault`; those of bad
+    The reasons of unreadable requests are `extauthz.request.faults.Fault`; those of bad
     credentials come with the `CredentialError` that names them.
     """
 

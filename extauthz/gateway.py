@@ -16,11 +16,11 @@ from typing import Protocol, cast
 from extauthz.basis import ALWAYS, Basis, NotedHeaders, joined
 from extauthz.decision import Decision, Outcome, Reason, RuleRef, cannot, failed
 from extauthz.errors import ExtauthzError, Refused, Unavailable
-from extauthz.faults import refusal
 from extauthz.found import Found
 from extauthz.headers import IdentityHeaders
 from extauthz.policy import Answer, Asked, Missing, Policy, Rule, Waiting
 from extauthz.request import Request
+from extauthz.request.faults import refusal
 from extauthz.review import Attributes, MissingRight, Review
 from extauthz.settings import ResponseSettings
 from extauthz.subject import Subject

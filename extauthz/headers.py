@@ -7,8 +7,8 @@ from functools import lru_cache
 
 from extauthz.basis import sent
 from extauthz.errors import Unavailable
+from extauthz.request.spelling import header_spellings
 from extauthz.settings import ResponseSettings
-from extauthz.spelling import header_spellings
 from extauthz.subject import Subject
 
 MAX_GROUPS_HEADER_BYTES = 8192

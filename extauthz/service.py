@@ -18,7 +18,6 @@ from extauthz.edge.native import grpc as native_grpc
 from extauthz.edge.native import http as native_http
 from extauthz.edge.reply import Refusals
 from extauthz.edge.tls import Certificates
-from extauthz.listener_settings import GrpcListener, HttpListener, Listeners
 from extauthz.loading import (
     load_audit_writer,
     load_authenticator,
@@ -37,6 +36,7 @@ from extauthz.observe.metrics import Metrics
 from extauthz.policy import Policy
 from extauthz.policy.reload import PolicyWatch
 from extauthz.settings import Settings
+from extauthz.settings.listeners import GrpcListener, HttpListener, Listeners
 
 if TYPE_CHECKING:
     from extauthz.edge.grpc import GrpcEdge

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from extauthz.environment import names
+from extauthz.settings.environment import names
 
 Schema = Mapping[str, Any]
 

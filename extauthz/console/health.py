@@ -9,8 +9,8 @@ from extauthz.access.authority import Authority, Cluster
 from extauthz.access.watch.follower import State
 from extauthz.identity import Authenticators
 from extauthz.identity.store import KeyStore
-from extauthz.identity_settings import Identity, JwtIssuer
 from extauthz.lookup.kfp import KfpLookup
+from extauthz.settings.identity import Identity, JwtIssuer
 
 Facts = Sequence[tuple[str, str]]
 

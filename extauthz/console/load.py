@@ -14,8 +14,8 @@ from extauthz.lookup.kfp import KfpLookup
 from extauthz.observe.audit.recent import RecentDecisions
 from extauthz.observe.history import History
 from extauthz.observe.meter import MeteredGateway
-from extauthz.page_settings import ConsoleSettings
 from extauthz.settings import Settings
+from extauthz.settings.page import ConsoleSettings
 
 
 class Service(Protocol):

@@ -15,12 +15,12 @@ from extauthz.console.explaining import Form, Mistaken
 from extauthz.explain import Believed, decided, explained
 from extauthz.gateway import Authenticator, Gateway
 from extauthz.identity import Authenticators
-from extauthz.identity_settings import Identity
 from extauthz.lookup.kfp import KfpLookup
 from extauthz.observe.audit.recent import RecentDecisions
 from extauthz.observe.history import INTERVAL_SECONDS, History, Interval, buckets_of, quantile
 from extauthz.observe.meter import BOUNDS, Meter, MeteredGateway
 from extauthz.request import METHODS
+from extauthz.settings.identity import Identity
 
 Page = dict[str, Any]
 """What a template is given."""

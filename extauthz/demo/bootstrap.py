@@ -50,7 +50,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from extauthz.demo import HOST
 from extauthz.demo.envoy import EnvoyConfig
-from extauthz.spelling import header_spellings
+from extauthz.request.spelling import header_spellings
 
 _OVERRIDES = ("x-http-method", "x-http-method-override", "x-method-override")
 HEADERS_IN_CHECK = (

@@ -8,7 +8,7 @@ from typing import cast
 from aiohttp import web
 
 from extauthz.edge.listen import Bound, Listening
-from extauthz.listener_settings import AdminListener
+from extauthz.settings.listeners import AdminListener
 
 
 class AdminEdge:

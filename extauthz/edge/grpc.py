@@ -19,7 +19,7 @@ from extauthz.edge.reply import PLAIN, Refusals
 from extauthz.edge.tls import Certificates
 from extauthz.errors import ConfigurationError, ExtauthzError, Problem
 from extauthz.gateway import Gateway
-from extauthz.listener_settings import GrpcListener
+from extauthz.settings.listeners import GrpcListener
 
 SERVICE = "envoy.service.auth.v3.Authorization"
 BESIDE_BODY_BYTES = 1024 * 1024

@@ -18,8 +18,8 @@ from extauthz.edge.reply import PLAIN, Refusals
 from extauthz.edge.tls import Certificates
 from extauthz.errors import ExtauthzError, Refused
 from extauthz.gateway import Gateway
-from extauthz.listener_settings import HttpListener
 from extauthz.request import Request, read
+from extauthz.settings.listeners import HttpListener
 
 REMOVE = "x-envoy-auth-headers-to-remove"
 MAX_HEAD_BYTES = 128 * 1024

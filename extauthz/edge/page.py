@@ -18,8 +18,8 @@ from markupsafe import Markup
 
 from extauthz.decision import Decision
 from extauthz.edge.templating import environment
-from extauthz.page_settings import RefusalPage, RefusalTexts
 from extauthz.review import MissingRight, NonResourceAttributes
+from extauthz.settings.page import RefusalPage, RefusalTexts
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _KINDS = {400: "not_understood", 401: "unauthenticated", 403: "forbidden"}

@@ -15,9 +15,9 @@ import orjson
 
 from extauthz.decision import Decision, Reason
 from extauthz.edge.page import Page
-from extauthz.page_settings import RefusalPage
 from extauthz.request import Request
 from extauthz.review import MissingRight, ResourceAttributes
+from extauthz.settings.page import RefusalPage
 
 _REASONS = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 503: "ServiceUnavailable"}
 CODES = {400: 3, 401: 16, 403: 7, 503: 14}

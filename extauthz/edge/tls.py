@@ -20,7 +20,7 @@ from typing import Any
 from cryptography import x509
 
 from extauthz.errors import ConfigurationError, Problem
-from extauthz.listener_settings import TlsSettings
+from extauthz.settings.listeners import TlsSettings
 
 COMPARE_SECONDS = 1.0
 """How often the files are compared with what was read; it needs nothing that could fail to notify."""

@@ -22,8 +22,8 @@ from extauthz.identity.session import SessionAuthenticator
 from extauthz.identity.store import Clock
 from extauthz.identity.tokens import TokenAuthenticator
 from extauthz.identity.web import Resolve
-from extauthz.identity_settings import Identity, Kind
 from extauthz.request import Request
+from extauthz.settings.identity import Identity, Kind
 from extauthz.subject import Subject
 
 _log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from typing import Any
 from extauthz.errors import CredentialError
 from extauthz.identity.faults import CredentialFault
 from extauthz.identity.serviceaccount import service_account
-from extauthz.identity_settings import JwtIssuer
+from extauthz.settings.identity import JwtIssuer
 from extauthz.subject import Subject
 
 MAX_NAME_BYTES = 1024

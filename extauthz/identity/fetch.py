@@ -23,7 +23,7 @@ from extauthz.identity import web
 from extauthz.identity.keys import KeySourceError
 from extauthz.identity.strictjson import parse_object
 from extauthz.identity.web import Page, Reader, Resolve
-from extauthz.identity_settings import JwtIssuer
+from extauthz.settings.identity import JwtIssuer
 
 Fetch = Callable[[Collection[str]], Awaitable[Page]]
 """Reads a JWKS anew. The key ids are those wanted; only sources of single keys care for them."""

@@ -16,8 +16,8 @@ from extauthz.errors import CredentialError
 from extauthz.identity import serviceaccount
 from extauthz.identity.claims import MAX_GROUPS, RESERVED_PREFIX, checked_name, unreserved
 from extauthz.identity.faults import CredentialFault
-from extauthz.identity_settings import PeerSettings, TrustedHeaderSettings
 from extauthz.request import Request
+from extauthz.settings.identity import PeerSettings, TrustedHeaderSettings
 from extauthz.subject import Subject
 
 _PRINCIPAL = re.compile(r"spiffe://([a-z0-9._-]+)/ns/([a-z0-9-]+)/sa/([a-z0-9.-]+)", re.ASCII)

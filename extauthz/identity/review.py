@@ -21,7 +21,7 @@ from extauthz.identity.refusals import Refusals
 from extauthz.identity.store import Clock
 from extauthz.identity.token import UnverifiedToken
 from extauthz.identity.verified import Verified
-from extauthz.identity_settings import TokenReviewSettings
+from extauthz.settings.identity import TokenReviewSettings
 from extauthz.subject import Subject
 
 LEEWAY_SECONDS = 30

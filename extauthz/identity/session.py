@@ -25,8 +25,8 @@ from extauthz.identity.refusals import Refusals
 from extauthz.identity.signin import sign_in
 from extauthz.identity.store import Clock
 from extauthz.identity.tokens import AUTHORIZATION, Credential, TokenAuthenticator
-from extauthz.identity_settings import SessionSettings
 from extauthz.request import Request
+from extauthz.settings.identity import SessionSettings
 from extauthz.subject import Subject
 
 MAX_PARTS = 16

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 
 from extauthz.identity.fetch import Fetch
 from extauthz.identity.keys import KeySet, KeySourceError, parse_key_set
-from extauthz.identity_settings import JwtIssuer
+from extauthz.settings.identity import JwtIssuer
 
 MAX_WANTED = 16
 """How many unknown key ids one fetch asks for, where keys are published one by one."""

@@ -24,8 +24,8 @@ from extauthz.identity.token import UnverifiedToken, read_token
 from extauthz.identity.verified import Belief, Verified
 from extauthz.identity.verifier import Verifier
 from extauthz.identity.web import Resolve
-from extauthz.identity_settings import Identity
 from extauthz.request import Request
+from extauthz.settings.identity import Identity
 from extauthz.subject import Subject
 
 AUTHORIZATION = "authorization"

@@ -20,7 +20,7 @@ from extauthz.identity.keys import Key
 from extauthz.identity.store import Clock, KeyStore
 from extauthz.identity.token import UnverifiedToken
 from extauthz.identity.verified import Verified
-from extauthz.identity_settings import JwtIssuer
+from extauthz.settings.identity import JwtIssuer
 
 _AUDIENCE_ERRORS = (jwt.InvalidAudienceError, jwt.MissingRequiredClaimError)
 

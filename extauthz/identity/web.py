@@ -20,7 +20,7 @@ import aiohttp
 from yarl import URL
 
 from extauthz.identity.keys import KeySourceError
-from extauthz.identity_settings import Keys
+from extauthz.settings.identity import Keys
 
 MAX_BYTES = 1024 * 1024
 MAX_REDIRECTS = 3

@@ -29,9 +29,9 @@ from extauthz.decision import Decision, Outcome, Reason
 from extauthz.found import Found
 from extauthz.gateway import Authenticator, Authorizer, NamespaceLookup
 from extauthz.observe.meter import MeteredGateway
-from extauthz.observe_settings import TracingSettings
 from extauthz.request import Request
 from extauthz.review import Attributes, NonResourceAttributes, Review
+from extauthz.settings.observe import TracingSettings
 from extauthz.subject import Subject
 
 EXPORT_SECONDS = 2.0

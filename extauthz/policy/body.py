@@ -12,7 +12,7 @@ from typing import Any
 
 from extauthz.errors import Refused
 from extauthz.request import Request
-from extauthz.spelling import camel_case
+from extauthz.request.spelling import camel_case
 
 MAX_DEPTH = 128
 """How many objects and arrays may stand inside each other; no client of Kubeflow comes near it."""

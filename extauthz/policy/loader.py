@@ -21,8 +21,8 @@ from extauthz.policy.syntax import KeyReaders, Known
 from extauthz.policy.template import Mistake
 from extauthz.policy.values import NO_VALUES, NamedValues, Values
 from extauthz.request import Request
+from extauthz.request.target import is_worth_knowing
 from extauthz.subject import Subject
-from extauthz.target import is_worth_knowing
 
 GATEWAY = "gateway"
 """The placement that is guarded where the settings name no other."""

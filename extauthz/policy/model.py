@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from extauthz.document import Model
-from extauthz.faults import TOLERABLE, Fault
 from extauthz.policy import hosts
+from extauthz.request.faults import TOLERABLE, Fault
 
 SOURCE_SYNTAX = (
     "A literal, or a source: `path:VARIABLE`, `host:LABEL`, `query:NAME`, `header:NAME`, `body:/POINTER`, "

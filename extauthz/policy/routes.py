@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from extauthz.faults import Fault
 from extauthz.policy.hosts import name_of
 from extauthz.policy.known import remember
 from extauthz.policy.template import Mistake, Template
 from extauthz.request import METHODS, Request
-from extauthz.target import is_worth_knowing
+from extauthz.request.faults import Fault
+from extauthz.request.target import is_worth_knowing
 
 if TYPE_CHECKING:
     from extauthz.policy.rule import Rule

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from extauthz.decision import RuleRef
 from extauthz.errors import ExtauthzError, Refused, Unavailable
-from extauthz.faults import TOLERABLE, WHOLE_REQUEST, Fault
 from extauthz.found import Found
 from extauthz.policy.check import Asked, Bound, NonResource, Resource
 from extauthz.policy.sources import Literal, LookUp, Reading, Waiting
 from extauthz.policy.template import Template
 from extauthz.request import Request
+from extauthz.request.faults import TOLERABLE, WHOLE_REQUEST, Fault
 from extauthz.subject import Subject
 
 if TYPE_CHECKING:

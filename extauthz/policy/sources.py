@@ -13,13 +13,13 @@ from typing import Any, Protocol
 from urllib.parse import unquote
 
 from extauthz.errors import Refused
-from extauthz.faults import Fault, refusal
 from extauthz.found import Found
 from extauthz.policy import body, selection
 from extauthz.policy.hosts import HostPattern
 from extauthz.policy.selection import Condition, Step
 from extauthz.request import Request
-from extauthz.spelling import camel_case, header_spellings
+from extauthz.request.faults import Fault, refusal
+from extauthz.request.spelling import camel_case, header_spellings
 from extauthz.subject import Subject
 
 LookUp = Callable[[str, str], Found | None]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from extauthz.faults import MAX_SEGMENTS
 from extauthz.policy.hosts import HostPattern
 from extauthz.request import read
+from extauthz.request.faults import MAX_SEGMENTS
 
 _VARIABLE = re.compile(r"\{([a-z][a-z0-9_.]*?)(\.\.\.)?\}(:[A-Za-z][A-Za-z0-9-]*)?")
 

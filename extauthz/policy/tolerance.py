@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from extauthz.document import Location
-from extauthz.faults import Fault
 from extauthz.policy.model import Check, RuleModel
 from extauthz.policy.rule import PATH_TOLERABLE
 from extauthz.policy.template import Template
+from extauthz.request.faults import Fault
 
 if TYPE_CHECKING:
     from extauthz.policy.condition import Condition

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from extauthz.document import Model
-from extauthz.identity_settings import FilePath
+from extauthz.settings.identity import FilePath
 
 NOBODY = "nobody"
 """The identity of a request without a credential; every file has it."""

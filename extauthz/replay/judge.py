@@ -12,7 +12,6 @@ from typing import cast
 
 from extauthz.decision import Decision
 from extauthz.errors import Refused, Unavailable
-from extauthz.faults import Fault
 from extauthz.found import Found
 from extauthz.gateway import Authorizer, Gateway
 from extauthz.observe.audit.mask import MASK
@@ -21,6 +20,7 @@ from extauthz.policy.rule import nobody
 from extauthz.policy.sources import LookedUp, Reading
 from extauthz.replay.record import Recorded, is_plain_pointer
 from extauthz.request import Request
+from extauthz.request.faults import Fault
 from extauthz.review import Attributes, Review
 from extauthz.settings import ResponseSettings
 from extauthz.subject import Subject

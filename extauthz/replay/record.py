@@ -11,10 +11,10 @@ from typing import Any
 
 import orjson
 
-from extauthz.faults import Fault
 from extauthz.observe.audit.mask import MASK
 from extauthz.request import Body, Request
 from extauthz.request import read as read_request
+from extauthz.request.faults import Fault
 from extauthz.review import Attributes, NonResourceAttributes, ResourceAttributes
 from extauthz.subject import Subject
 

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from extauthz.edge.listen import Bound
 from extauthz.edge.tls import Certificates
-from extauthz.listener_settings import AdminListener
+from extauthz.settings.listeners import AdminListener
 from extauthz.workers.exposition import Counts
 from extauthz.workers.worker import Answer
 

@@ -12,7 +12,7 @@ import pytest
 
 from extauthz.errors import ExtauthzError
 from extauthz.identity import Authenticators
-from extauthz.identity_settings import Identity
+from extauthz.settings.identity import Identity
 from extauthz.subject import Subject
 from tests.issuer import Clock, Issuer, asking
 from tests.oauth2proxy import COOKIE, OAuth2Proxy

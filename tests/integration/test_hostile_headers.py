@@ -9,7 +9,7 @@ from aiohttp import ClientSession
 
 from extauthz.demo.mesh import DemoMesh
 from extauthz.headers import NAMING_A_USER
-from extauthz.spelling import header_spellings
+from extauthz.request.spelling import header_spellings
 from tests.integration.envoy import send
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.parametrize("mode", ["grpc", "http"])]

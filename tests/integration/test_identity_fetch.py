@@ -17,7 +17,7 @@ from aiohttp import web
 from extauthz.errors import CredentialError, Unavailable
 from extauthz.identity import TokenAuthenticator
 from extauthz.identity.web import _Sockets
-from extauthz.identity_settings import Identity
+from extauthz.settings.identity import Identity
 from tests.apiserver import pki
 from tests.issuer import Clock, Issuer, KeyServer, Pauses, asking, bearer, ec_key
 from tests.loadbalancer import LOAD_BALANCER, LoadBalancer

@@ -17,9 +17,9 @@ from extauthz.access.kubernetes.tokenreview import PATH, TokenReviews
 from extauthz.errors import CredentialError, ExtauthzError, Unavailable
 from extauthz.identity import Authenticators
 from extauthz.identity.refusals import MAX_REFUSALS, Refusals
-from extauthz.identity_settings import Identity, TokenReviewSettings
 from extauthz.loading import load_authenticator
 from extauthz.settings import Settings
+from extauthz.settings.identity import Identity, TokenReviewSettings
 from extauthz.subject import Subject
 from tests.apiserver.double import Double
 from tests.apiserver.fixtures import double as double

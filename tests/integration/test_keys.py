@@ -13,7 +13,7 @@ import pytest
 
 from extauthz.errors import CredentialError, Unavailable
 from extauthz.identity import TokenAuthenticator
-from extauthz.identity_settings import Identity
+from extauthz.settings.identity import Identity
 from extauthz.subject import Subject
 from tests.apiserver import pki
 from tests.issuer import ABSENT, Clock, Fault, Issuer, KeyServer, Pauses, asking, bearer, ec_key, rsa_key, segment

@@ -9,7 +9,7 @@ import pytest
 from extauthz.edge.native.grpc import GrpcEdge
 from extauthz.edge.native.h2.limits import Limits
 from extauthz.edge.native.http import HttpEdge
-from extauthz.listener_settings import GrpcListener, HttpListener
+from extauthz.settings.listeners import GrpcListener, HttpListener
 from tests.cases import gateway
 from tests.integration.h2spec import MISSING, failures, find
 

@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, unquote
 
 import yaml
 
-from extauthz.spelling import camel_case
+from extauthz.request.spelling import camel_case
 from tests.kubeflow.wire import Call, Wrong
 
 _SURFACE = Path(__file__).parents[1] / "data" / "kfp-surface.yaml"

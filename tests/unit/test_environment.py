@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from extauthz import environment, settings
+from extauthz import settings
 from extauthz.errors import ConfigurationError
-from extauthz.settings import Settings
+from extauthz.settings import Settings, environment
 
 BASE = {
     "apiVersion": "extauthz.dev/v1",

@@ -13,9 +13,9 @@ import pytest
 
 from extauthz.decision import Decision, Outcome, Reason, cannot, failed
 from extauthz.errors import CredentialError, ExtauthzError, Refused, Unavailable
-from extauthz.faults import Fault
 from extauthz.headers import MAX_GROUPS_HEADER_BYTES
 from extauthz.request import Request
+from extauthz.request.faults import Fault
 from extauthz.review import Attributes, MissingRight, NonResourceAttributes, ResourceAttributes, Review
 from extauthz.settings import ResponseSettings
 from extauthz.subject import Subject

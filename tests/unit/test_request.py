@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from extauthz.errors import Refused
-from extauthz.faults import (
+from extauthz.request import read
+from extauthz.request.faults import (
     MAX_PARAMETERS,
     MAX_SEGMENTS,
     MAX_TARGET_BYTES,
@@ -20,9 +21,8 @@ from extauthz.faults import (
     describe,
     refusal,
 )
-from extauthz.request import read
-from extauthz.spelling import camel_case, snake_case
-from extauthz.target import MAX_ENCODINGS, MAX_KNOWN_PARTS, MAX_KNOWN_TARGET_BYTES
+from extauthz.request.spelling import camel_case, snake_case
+from extauthz.request.target import MAX_ENCODINGS, MAX_KNOWN_PARTS, MAX_KNOWN_TARGET_BYTES
 from tests.cases import DATA
 
 CANONICAL = [

@@ -16,7 +16,7 @@ import orjson
 
 from extauthz.access.kubernetes.connection import Answer, Connection, Disconnected
 from extauthz.errors import Unavailable
-from extauthz.identity_settings import TokenReviewSettings
+from extauthz.settings.identity import TokenReviewSettings
 from extauthz.subject import Subject
 
 PATH = "/apis/authentication.k8s.io/v1/tokenreviews"

@@ -28,8 +28,8 @@ from extauthz.edge.native.unary import Status
 from extauthz.edge.reply import PLAIN, Refusals
 from extauthz.errors import ConfigurationError, Problem, Refused
 from extauthz.gateway import Gateway
-from extauthz.listener_settings import GrpcListener
 from extauthz.request import Request
+from extauthz.settings.listeners import GrpcListener
 
 SERVICE = "envoy.service.auth.v3.Authorization"
 BESIDE_BODY_BYTES = 1024 * 1024

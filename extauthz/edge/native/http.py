@@ -27,8 +27,8 @@ from extauthz.edge.native.server import Connections, Server
 from extauthz.edge.reply import PLAIN, Refusals, Reply
 from extauthz.errors import Refused
 from extauthz.gateway import Gateway
-from extauthz.listener_settings import HttpListener
 from extauthz.request import Request, read
+from extauthz.settings.listeners import HttpListener
 
 REMOVE = "x-envoy-auth-headers-to-remove"
 

@@ -13,7 +13,7 @@ from extauthz.access import rbac
 from extauthz.console.guard import SEE, Guard, pasted
 from extauthz.errors import CredentialError
 from extauthz.identity import Authenticators
-from extauthz.identity_settings import Identity
+from extauthz.settings.identity import Identity
 from tests.cases import DATA
 from tests.issuer import NOW, Issuer
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from extauthz.access import authority
 from extauthz.console.health import Part, parts
 from extauthz.identity import Authenticators
-from extauthz.identity_settings import Identity
 from extauthz.settings import Access
+from extauthz.settings.identity import Identity
 
 
 def told(folder: Path, access: dict[str, object]) -> list[Part]:

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
-from extauthz import environment, policy, settings
+from extauthz import policy, settings
 from extauthz.cli.schema import table
 from extauthz.document import parse
-from extauthz.identity_settings import Identity
 from extauthz.loading import KEYS, LOOKUPS
 from extauthz.policytest.model import CaseModel
-from extauthz.settings import Settings
+from extauthz.settings import Settings, environment
+from extauthz.settings.identity import Identity
 from tests.cases import REPOSITORY
 from tests.unit.cli.conftest import Run, extauthz
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from extauthz.decision import Decision, Outcome, Reason
 from extauthz.edge import check
 from extauthz.errors import Refused
-from extauthz.faults import Fault
 from extauthz.request import Request, read
+from extauthz.request.faults import Fault
 from tests.cases import DATA, decided, gateway, request
 
 LIMIT = 65536

@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from extauthz.edge.grpc import SERVICE, GrpcEdge
 from extauthz.errors import ConfigurationError
 from extauthz.gateway import Gateway
-from extauthz.listener_settings import GrpcListener
+from extauthz.settings.listeners import GrpcListener
 from tests.cases import ALICE, gateway
 from tests.unit.edge.test_check import wire
 

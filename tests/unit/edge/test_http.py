@@ -12,8 +12,8 @@ from extauthz.decision import Decision
 from extauthz.edge.http import HttpEdge
 from extauthz.errors import ConfigurationError
 from extauthz.gateway import Gateway
-from extauthz.listener_settings import HttpListener
 from extauthz.settings import ResponseSettings
+from extauthz.settings.listeners import HttpListener
 from tests.cases import ALICE, gateway
 
 LIMIT = 64

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from extauthz.decision import Decision, Outcome, Reason, cannot
 from extauthz.edge import reply
-from extauthz.page_settings import RefusalPage, RefusalTexts
 from extauthz.review import MissingRight, NonResourceAttributes, ResourceAttributes
+from extauthz.settings.page import RefusalPage, RefusalTexts
 from extauthz.subject import Subject
 from tests.cases import request
 

@@ -21,7 +21,7 @@ from extauthz.edge.native import grpc as native_grpc
 from extauthz.edge.native import http as native_http
 from extauthz.edge.tls import Certificates
 from extauthz.errors import ConfigurationError
-from extauthz.listener_settings import GrpcListener, HttpListener, TlsSettings
+from extauthz.settings.listeners import GrpcListener, HttpListener, TlsSettings
 from tests.authority import DAY, Authority
 from tests.cases import gateway
 

@@ -11,7 +11,7 @@ import pytest
 
 from extauthz.errors import CredentialError
 from extauthz.identity import TokenAuthenticator
-from extauthz.identity_settings import Identity, JwtIssuer
+from extauthz.settings.identity import Identity, JwtIssuer
 from extauthz.subject import Subject
 from tests.issuer import Clock, Issuer, asking
 

@@ -10,7 +10,7 @@ import pytest
 
 from extauthz.errors import CredentialError
 from extauthz.identity.claims import MAX_GROUPS, MAX_NAME_BYTES, subject_of
-from extauthz.identity_settings import JwtIssuer
+from extauthz.settings.identity import JwtIssuer
 from tests.issuer import ABSENT, Issuer
 
 Build = Callable[..., JwtIssuer]

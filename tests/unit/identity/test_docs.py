@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from extauthz.identity_settings import Identity
+from extauthz.settings.identity import Identity
 from tests.cases import REPOSITORY
 
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "docs" / "identity.md").read_text(), re.DOTALL)

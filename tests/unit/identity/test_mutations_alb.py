@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from extauthz.errors import CredentialError, Unavailable
 from extauthz.identity import TokenAuthenticator
-from extauthz.identity_settings import Identity
+from extauthz.settings.identity import Identity
 from tests.issuer import ABSENT, NOW, Clock, Issuer, SigningKey, asking, changed, ec_key, segment
 from tests.loadbalancer import HEADER, LOAD_BALANCER, LoadBalancer
 from tests.site import Site

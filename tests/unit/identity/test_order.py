@@ -10,7 +10,7 @@ import pytest
 
 from extauthz.errors import CredentialError, Unavailable
 from extauthz.identity import Authenticators
-from extauthz.identity_settings import Identity
+from extauthz.settings.identity import Identity
 from extauthz.subject import Subject
 from tests.issuer import ABSENT, Clock, Issuer, asking, bearer
 

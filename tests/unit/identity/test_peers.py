@@ -11,7 +11,7 @@ import pytest
 
 from extauthz.errors import CredentialError
 from extauthz.identity import Authenticators
-from extauthz.identity_settings import Identity
+from extauthz.settings.identity import Identity
 from extauthz.subject import Subject
 from tests.issuer import asking
 

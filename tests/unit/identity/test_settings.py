@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from extauthz import settings
 from extauthz.errors import ConfigurationError
-from extauthz.identity_settings import Identity
+from extauthz.settings.identity import Identity
 
 FILE = {"file": "jwks.json"}
 GATEWAY = "spiffe://cluster.local/ns/istio-system/sa/gateway"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 from extauthz.identity.store import KeyStore
 from extauthz.identity.web import Page
-from extauthz.identity_settings import JwtIssuer
+from extauthz.settings.identity import JwtIssuer
 from tests.issuer import Clock, Issuer
 
 

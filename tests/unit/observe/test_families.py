@@ -11,11 +11,11 @@ from prometheus_client import Metric
 from extauthz import policy
 from extauthz.errors import ConfigurationError, Problem, Unavailable
 from extauthz.identity.tokens import TokenAuthenticator
-from extauthz.identity_settings import Identity, JwtIssuer, Keys
 from extauthz.lookup.kfp import KfpLookup
 from extauthz.observe import families
 from extauthz.policy.reload import PolicyWatch
 from extauthz.settings import KfpLookupSettings
+from extauthz.settings.identity import Identity, JwtIssuer, Keys
 from tests.cases import DATA
 from tests.issuer import ABSENT, Issuer, KeyServer
 

@@ -18,7 +18,6 @@ from extauthz.decision import Decision, Outcome, Reason, failed
 from extauthz.edge.grpc import GrpcEdge
 from extauthz.edge.http import HttpEdge
 from extauthz.errors import Unavailable
-from extauthz.listener_settings import GrpcListener, HttpListener
 from extauthz.loading import KEYS, LOOKUPS
 from extauthz.observe import meter as meter_module
 from extauthz.observe.meter import BOUNDS, Histogram, Meter, MeteredGateway
@@ -26,6 +25,7 @@ from extauthz.observe.metrics import Metrics
 from extauthz.request import Request, read
 from extauthz.review import Attributes, ResourceAttributes, Review
 from extauthz.settings import ResponseSettings
+from extauthz.settings.listeners import GrpcListener, HttpListener
 from extauthz.subject import Subject
 from tests.apiserver import Double, answer
 from tests.apiserver.fixtures import double

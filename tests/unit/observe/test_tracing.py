@@ -19,10 +19,10 @@ from extauthz.errors import ConfigurationError, Unavailable
 from extauthz.found import Found
 from extauthz.loading import load_tracing
 from extauthz.observe.tracing import TracedGateway, Tracing
-from extauthz.observe_settings import TracingSettings
 from extauthz.request import Request
 from extauthz.review import Attributes, Review
 from extauthz.settings import ResponseSettings, Settings
+from extauthz.settings.observe import TracingSettings
 from extauthz.subject import Subject
 from tests.cases import load_policy, request
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from extauthz.faults import Fault
 from extauthz.policy import Rule
 from extauthz.request import Body
+from extauthz.request.faults import Fault
 from extauthz.review import NonResourceAttributes, ResourceAttributes
 from extauthz.subject import Subject
 from tests.unit.policy.build import ask, check, namespace, outcome, rule

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from extauthz.faults import MAX_SEGMENTS, Fault
 from extauthz.policy import Missing, Policy, Rule
+from extauthz.request.faults import MAX_SEGMENTS, Fault
 from tests.unit.policy.build import ask, rules
 
 

@@ -16,8 +16,8 @@ from pydantic import BaseModel
 
 from extauthz import document
 from extauthz.cli.schema import Kind, render
-from extauthz.faults import TOLERABLE
 from extauthz.policy.model import PolicyModel
+from extauthz.request.faults import TOLERABLE
 from extauthz.settings import Settings
 from tests.unit.policy.build import HEAD
 

@@ -12,8 +12,8 @@ from hyperframe import frame as frames
 
 from extauthz.edge.native.grpc import SERVICE, GrpcEdge
 from extauthz.errors import ConfigurationError
-from extauthz.listener_settings import GrpcListener
 from extauthz.request import Request
+from extauthz.settings.listeners import GrpcListener
 from extauthz.subject import Subject
 from tests.cases import ALICE, gateway
 from tests.unit.edge.native.peer import Peer, data, fields

@@ -13,7 +13,7 @@ from extauthz.edge.http import HttpEdge as AiohttpEdge
 from extauthz.edge.native.http import HttpEdge
 from extauthz.edge.native.requests import Http1Limits
 from extauthz.errors import ConfigurationError
-from extauthz.listener_settings import HttpListener
+from extauthz.settings.listeners import HttpListener
 from tests.cases import ALICE, gateway
 from tests.unit.edge.native import test_http1
 from tests.unit.edge.native.peer import Peer, data

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from extauthz import policy
-from extauthz.spelling import header_spellings
+from extauthz.request.spelling import header_spellings
 from tests.issuer import NOW, Issuer, rsa_key
 from tests.unit.edge.native.world import PRINCIPAL, Raw, World
 

@@ -19,11 +19,11 @@ from extauthz.edge.native.requests import BadRequest, Http1Limits, RequestReader
 from extauthz.edge.reply import PLAIN
 from extauthz.gateway import Gateway
 from extauthz.identity import Authenticators
-from extauthz.identity_settings import Identity
 from extauthz.policy import Policy
 from extauthz.request import Request
 from extauthz.review import Attributes, ResourceAttributes, Review
 from extauthz.settings import ResponseSettings, ReviewCacheSettings
+from extauthz.settings.identity import Identity
 from extauthz.subject import Subject
 from tests.issuer import NOW, Clock, Issuer, SigningKey
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from extauthz.basis import sent
 from extauthz.errors import Refused
-from extauthz.faults import WHOLE_REQUEST, Fault
-from extauthz.spelling import camel_case, header_spellings
-from extauthz.target import read_target
+from extauthz.request.faults import WHOLE_REQUEST, Fault
+from extauthz.request.spelling import camel_case, header_spellings
+from extauthz.request.target import read_target
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """The methods that are passed on. Tokens are case-sensitive; those that tunnel, mirror or are unknown are not."""

@@ -15,12 +15,12 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from extauthz import document
 from extauthz.document import Document, Model
-from extauthz.environment import override
 from extauthz.errors import ConfigurationError, Problem
-from extauthz.identity_settings import FilePath, HeaderName, Identity, NonEmpty
-from extauthz.listener_settings import Listeners, ShutdownSettings
-from extauthz.observe_settings import AuditSettings, TracingSettings
-from extauthz.page_settings import RefusalPage
+from extauthz.settings.environment import override
+from extauthz.settings.identity import FilePath, HeaderName, Identity, NonEmpty
+from extauthz.settings.listeners import Listeners, ShutdownSettings
+from extauthz.settings.observe import AuditSettings, TracingSettings
+from extauthz.settings.page import RefusalPage
 
 
 class RbacAuthorizer(Model):

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
-from extauthz.faults import MAX_PARAMETERS, MAX_SEGMENTS, MAX_TARGET_BYTES, WHOLE_REQUEST, Fault
-from extauthz.spelling import snake_case
+from extauthz.request.faults import MAX_PARAMETERS, MAX_SEGMENTS, MAX_TARGET_BYTES, WHOLE_REQUEST, Fault
+from extauthz.request.spelling import snake_case
 
 MAX_KNOWN_TARGET_BYTES = 1024
 MAX_KNOWN_PARTS = 32

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from extauthz.document import Model
-from extauthz.identity_settings import FilePath, NonEmpty
+from extauthz.settings.identity import FilePath, NonEmpty
 
 
 class AuditSettings(Model):

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from extauthz.document import Model
-from extauthz.identity_settings import FilePath, Principal
-from extauthz.page_settings import ConsoleSettings
+from extauthz.settings.identity import FilePath, Principal
+from extauthz.settings.page import ConsoleSettings
 
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
 
