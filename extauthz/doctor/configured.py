@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from extauthz.doctor.fields import Fields, mapping, mappings, text_map, texts
 from extauthz.doctor.finding import Finding, critical
 from extauthz.doctor.installation import Installation
 from extauthz.doctor.manifests import Manifest
+from extauthz.document import parse
+from extauthz.errors import ConfigurationError
 from extauthz.settings import Settings
 
 _NAMESPACE = "kubernetes.io/metadata.name"
@@ -16,9 +19,11 @@ _ANYBODY: Fields = {}
 
 
 def examine(found: Installation) -> Iterator[Finding]:
-    """Yield the faults of each settings file."""
+    """Yield the faults of each settings file, and of what is in shadow."""
+    yield from _shadows(found)
     for where, settings in found.settings.values():
         if isinstance(settings, Settings):
+            yield from _gateways_as_peers(where, settings)
             for what, url in _asked(settings):
                 yield from _unreachable(found, where, what, url)
             continue
@@ -27,6 +32,37 @@ def examine(found: Installation) -> Iterator[Finding]:
             fix = problem.hint or "correct it, and try it with `extauthz validate`"
             what = f"The settings do not load, so no pod becomes ready: {place}{problem.message}."
             yield critical("settings-invalid", where, what, fix)
+
+
+def _shadows(found: Installation) -> Iterator[Finding]:
+    for held in found.of("ConfigMap"):
+        for key, text in text_map(held.data, "data").items():
+            if "extauthz.dev/" in text and "kind: Shadow" in text and _covers_everything(text, Path(key)):
+                yield critical(
+                    "everything-in-shadow",
+                    held,
+                    f"{key} puts every rule in shadow: nobody is refused for lack of rights.",
+                    "remove the file once the log shows no refusal that should not be",
+                )
+
+
+def _covers_everything(text: str, name: Path) -> bool:
+    try:
+        return any(mapping(part.data).get("everything") is True for part in parse(text.encode(), name))
+    except ConfigurationError:
+        return False  # a policy that does not load is another matter
+
+
+def _gateways_as_peers(where: Manifest, settings: Settings) -> Iterator[Finding]:
+    peers = settings.identity.peer.principals if settings.identity.peer else []
+    for principal in (principal for principal in peers if "gateway" in principal.rpartition("/")[2]):
+        yield critical(
+            "peer-is-gateway",
+            where,
+            f"identity.peer names {principal}. At a sidecar everybody who comes through that gateway is taken for its "
+            "ServiceAccount, without a token.",
+            "name only workloads that ask on their own behalf",
+        )
 
 
 def _asked(settings: Settings) -> Iterator[tuple[str, str]]:

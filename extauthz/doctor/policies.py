@@ -23,6 +23,7 @@ def examine(found: Installation) -> Iterator[Finding]:
         yield from _provider(found, policy)
         yield from _dry_run(policy)
         yield from _exemptions(found, policy)
+        yield from _choices(found, policy)
         yield from _ambient(found, policy)
         yield from _egress(found, policy)
     yield from _several(found)
@@ -80,6 +81,29 @@ def _exemptions(found: Installation, policy: Manifest) -> Iterator[Finding]:
                     f"Whether a request is checked depends on {condition['key']}, which the client chooses.",
                     "remove the condition",
                 )
+
+
+def _choices(found: Installation, policy: Manifest) -> Iterator[Finding]:
+    """What the client chooses freely decides whether a request is checked at all."""
+    rules = mappings(policy.spec, "rules")
+    if provider_of(policy) not in {provider.name for provider in found.ours} or not all(rules):
+        return  # an empty rule sends everything
+    operations = [mapping(target, "operation") for rule in rules for target in mappings(rule, "to")]
+    if any(texts(operation, field) for operation in operations for field in ("hosts", "notHosts")):
+        yield critical(
+            "exempt-by-host",
+            policy,
+            "Whether a request is checked depends on the host that it names, and Kubeflow's VirtualServices serve "
+            "every host.",
+            "leave out hosts and notHosts, and tell hosts apart in the policy of extauthz",
+        )
+    if _gateway(policy) and any(texts(operation, f) for operation in operations for f in ("methods", "notMethods")):
+        yield critical(
+            "exempt-by-method",
+            policy,
+            "Some methods are not checked at the gateway, and servers answer to more of them than they document.",
+            "leave out methods and notMethods, and open what must be open by a rule with `allow: public`",
+        )
 
 
 def _ambient(found: Installation, policy: Manifest) -> Iterator[Finding]:
