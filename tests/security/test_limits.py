@@ -17,18 +17,18 @@ from extauthz.edge import body
 from extauthz.edge.native import unary
 from extauthz.edge.native.requests import MAX_REPETITIONS, BadRequest, Http1Limits, RequestReader
 from extauthz.errors import ConfigurationError, CredentialError, Refused
-from extauthz.faults import MAX_PARAMETERS, MAX_SEGMENTS, MAX_TARGET_BYTES
 from extauthz.headers import MAX_GROUPS_HEADER_BYTES, IdentityHeaders
 from extauthz.identity.claims import MAX_GROUPS, MAX_NAME_BYTES, subject_of
 from extauthz.identity.session import MAX_PARTS, SessionAuthenticator
 from extauthz.identity.token import read_token
 from extauthz.identity.tokens import TokenAuthenticator
-from extauthz.identity_settings import JwtIssuer, SessionSettings
 from extauthz.policy.body import MAX_DEPTH, document
 from extauthz.policy.check import MAX_VALUE_LENGTH
 from extauthz.policy.condition import MAX_OPERATIONS
 from extauthz.request import Body, read
+from extauthz.request.faults import MAX_PARAMETERS, MAX_SEGMENTS, MAX_TARGET_BYTES
 from extauthz.settings import ResponseSettings
+from extauthz.settings.identity import JwtIssuer, SessionSettings
 from extauthz.subject import Subject
 from tests.issuer import Issuer
 from tests.unit.policy.build import ask, check, rule

@@ -12,7 +12,6 @@ import orjson
 import pytest
 
 from extauthz.access.kubernetes.connection import (
-    Answer,
     Connection,
     Disconnected,
     Rejected,
