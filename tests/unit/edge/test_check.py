@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from envoy.service.auth.v3 import external_auth_pb2
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from extauthz.decision import Decision, Outcome, Reason
@@ -202,6 +202,7 @@ GATEWAY = gateway("")
         st.text(max_size=30) | st.sampled_from(["text/html", "application/grpc", "a\r\nset-cookie: b=1"]),
     ),
 )
+@example("", "GET", {"accept": "text/html"})
 def test_no_control_character_leaves_in_a_refusal(target: str, method: str, headers: dict[str, str]) -> None:
     """Envoy writes the headers of a refusal as they are, so CR LF in one would split the client's response."""
     asked = read(method=method, target=target, headers=headers)
@@ -210,4 +211,4 @@ def test_no_control_character_leaves_in_a_refusal(target: str, method: str, head
     for option in denied.headers:
         assert option.header.key.isprintable()
         assert option.header.value.isprintable()
-    assert denied.body.isprintable()
+    assert denied.body.replace("\n", "").isprintable()  # lines are those of the page for people
