@@ -24,9 +24,10 @@ from bench.subjects import prepare
 from bench.transport import Source
 from extauthz import settings
 from extauthz.edge import check
+from extauthz.edge.http_service import Checks
 from extauthz.edge.native.grpc import GrpcApplication
 from extauthz.edge.native.health import Health
-from extauthz.edge.native.http import Checks, Http1Application
+from extauthz.edge.native.http import Http1Application
 from extauthz.edge.native.requests import Http1Limits, Incoming, RequestReader
 from extauthz.edge.reply import PLAIN
 from extauthz.service import Service

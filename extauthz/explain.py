@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from extauthz.decision import Decision, failed
+from extauthz.edge.asked import joined
 from extauthz.edge.body import PARTIAL, shown
 from extauthz.errors import Refused
 from extauthz.gateway import Gateway
@@ -50,19 +51,16 @@ def request_of(
     method: str, url: str, headers: Iterable[tuple[str, str]], content: bytes | None, *, limit: int
 ) -> Request:
     """Read a request as a person gives it: `url` may be a whole one, `content` is None where nothing is said of it."""
-    joined: dict[str, str] = {}
-    for name, value in headers:
-        key = name.lower()
-        joined[key] = f"{joined[key]},{value}" if key in joined else value
-    host = joined.get("host", joined.get(":authority", ""))
+    fields = joined(headers)
+    host = fields.get("host", fields.get(":authority", ""))
     if whole := _ABSOLUTE.fullmatch(url):
         host, url = whole[1], whole[2] if whole[2].startswith("/") else f"/{whole[2]}"
     # Where nothing else is said, the body is what Envoy would have shown: all of it, below the limit.
-    marks = joined if content is None else {PARTIAL: "false", **joined}
+    marks = fields if content is None else {PARTIAL: "false", **fields}
     content = content or b""
-    length = joined.get("content-length", str(len(content)))
+    length = fields.get("content-length", str(len(content)))
     body = shown(content, marks, limit=limit, length=length)
-    return read(method=method, target=url, headers=joined, host=host, body=body)
+    return read(method=method, target=url, headers=fields, host=host, body=body)
 
 
 async def decided(gateway: Gateway, question: Question) -> Decision:

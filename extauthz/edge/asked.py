@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 
@@ -19,3 +19,12 @@ class Asked:
     content: bytes = b""
     host: str = ""
     peer: str = ""
+
+
+def joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return header lines as `Asked` has them; Envoy joins those of one name alike."""
+    found: dict[str, str] = {}
+    for name, value in headers:
+        key = name.lower()
+        found[key] = f"{found[key]},{value}" if key in found else value
+    return found

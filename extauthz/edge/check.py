@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from extauthz.decision import Decision
 from extauthz.edge import body
-from extauthz.edge.asked import Asked
+from extauthz.edge.asked import Asked, joined
 from extauthz.edge.reply import CODES, PLAIN, Refusals, Reply
 from extauthz.errors import Refused
 from extauthz.request import Request, read
@@ -87,12 +87,10 @@ def _headers(http: external_auth_pb2.AttributeContext.HttpRequest) -> Mapping[st
     if not (http.HasField("header_map") and http.header_map.headers):
         return MessageHeaders(http.headers)
     # encode_raw_headers: duplicates stand apart here; join them as Envoy does in `headers`.
-    joined: dict[str, str] = {}
-    for header in http.header_map.headers:
-        value = header.value or header.raw_value.decode("utf-8", errors="replace").replace("\ufffd", "!")
-        name = header.key.lower()
-        joined[name] = f"{joined[name]},{value}" if name in joined else value
-    return joined
+    return joined(
+        (header.key, header.value or header.raw_value.decode("utf-8", errors="replace").replace("\ufffd", "!"))
+        for header in http.header_map.headers
+    )
 
 
 def response_of(

@@ -1,6 +1,5 @@
-"""The HTTP edge: Envoy's `http_service` mode, where only status 200 allows.
+"""The HTTP edge on aiohttp: Envoy's `http_service` mode over HTTP/1.1.
 
-Envoy repeats the original method, path, query and the headers that its configuration lists.
 The raw request line is read as it came: no library may normalise it first.
 """
 
@@ -12,16 +11,16 @@ import socket
 from aiohttp import web
 
 from extauthz.decision import Decision
-from extauthz.edge import body, xfcc
+from extauthz.edge.asked import Asked, joined
+from extauthz.edge.http_service import Checks, reply_to
 from extauthz.edge.listen import bind
 from extauthz.edge.reply import PLAIN, Refusals
 from extauthz.edge.tls import Certificates
-from extauthz.errors import ExtauthzError, Refused
+from extauthz.errors import ExtauthzError
 from extauthz.gateway import Gateway
-from extauthz.request import Request, read
+from extauthz.request import Request
 from extauthz.settings.listeners import HttpListener
 
-REMOVE = "x-envoy-auth-headers-to-remove"
 MAX_HEAD_BYTES = 128 * 1024
 """The longest request line, and the longest header: more than Envoy's own limit for all of them together."""
 
@@ -45,6 +44,7 @@ class HttpEdge:
         self._gateway = gateway
         self._listener = listener
         self._max_body_bytes = max_body_bytes
+        self._checks = Checks(listener.path_prefix, max_body_bytes, peers_from=listener.peers_from)
         self._runner: web.ServerRunner | None = None
         self.port = 0
 
@@ -85,24 +85,8 @@ class HttpEdge:
             return self._response(self._gateway.refuse(ExtauthzError()), None)
 
     async def _read(self, incoming: web.BaseRequest) -> Request:
-        prefix = self._listener.path_prefix
-        target = incoming.raw_path
-        if not target.startswith(f"{prefix}/"):
-            raise Refused("path_prefix_missing", "The check did not come from the configured provider.", status=403)
-        headers: dict[str, str] = {}
-        for name, value in incoming.headers.items():
-            name = name.lower()
-            headers[name] = f"{headers[name]},{value}" if name in headers else value
-        content = await self._body(incoming)
-        return read(
-            method=incoming.method,
-            target=target[len(prefix) :],
-            headers=headers,
-            host=headers.get("host", ""),
-            peer=xfcc.principal(headers, writers) if (writers := self._listener.peers_from) else "",
-            # content-length is the length of what Envoy sent us, so it proves nothing here.
-            body=body.shown(content, headers, limit=self._max_body_bytes, length=None),
-        )
+        headers, content = joined(incoming.headers.items()), await self._body(incoming)
+        return self._checks.read(Asked(incoming.method, incoming.raw_path, headers, content))
 
     async def _body(self, incoming: web.BaseRequest) -> bytes:
         """Read as much as can be judged; a body that reaches the limit counts as truncated anyway."""
@@ -112,10 +96,5 @@ class HttpEdge:
         return bytes(content)
 
     def _response(self, decision: Decision, request: Request | None) -> web.Response:
-        if decision.allowed:
-            headers = [*decision.headers, *(("set-cookie", cookie) for cookie in decision.cookies)]
-            if decision.remove:
-                headers.append((REMOVE, ",".join(decision.remove)))
-            return web.Response(status=200, headers=headers)
-        told = self._refusals.reply(decision, request)
+        told = reply_to(decision, request, self._refusals)
         return web.Response(status=told.status, headers=told.headers, body=told.body)

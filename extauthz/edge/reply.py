@@ -46,7 +46,7 @@ _JSON: Headers = (("content-type", "application/json"),)
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A refusal as the client gets it."""
+    """An answer over HTTP; a refusal as the client gets it."""
 
     status: int
     headers: Headers

@@ -1,17 +1,13 @@
-"""The native HTTP edge: Envoy's `http_service` mode over HTTP/1.1 and, on the same port, HTTP/2 with prior knowledge.
-
-Only status 200 allows. Envoy repeats the original method, path, query and the headers that its
-configuration lists; the raw request target is judged as it came.
-"""
+"""The native HTTP edge: Envoy's `http_service` mode over HTTP/1.1 and, on the same port, HTTP/2 in the clear."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable
 from functools import partial
 
 from extauthz.decision import Decision
-from extauthz.edge import body, xfcc
 from extauthz.edge.asked import Asked
+from extauthz.edge.http_service import Checks, reply_to
 from extauthz.edge.listen import Bound, Listening
 from extauthz.edge.native import http1
 from extauthz.edge.native.answering import Answering
@@ -24,13 +20,11 @@ from extauthz.edge.native.heads import HeadKeys
 from extauthz.edge.native.memory import FieldKeys
 from extauthz.edge.native.requests import Http1Limits, Incoming, RequestReader
 from extauthz.edge.native.server import Connections, Server
-from extauthz.edge.reply import PLAIN, Refusals, Reply
+from extauthz.edge.reply import PLAIN, Refusals
 from extauthz.errors import Refused
 from extauthz.gateway import Gateway
-from extauthz.request import Request, read
+from extauthz.request import Request
 from extauthz.settings.listeners import HttpListener
-
-REMOVE = "x-envoy-auth-headers-to-remove"
 
 
 class HttpEdge:
@@ -76,31 +70,6 @@ class HttpEdge:
             http1=lambda: http1.Http1Connection(self._http1, limits, open_, max_body_bytes=size),
             http2=lambda: Connection(self._http2, self._http2_limits, open_),
             arrive_seconds=limits.arrive_seconds,
-        )
-
-
-class Checks:
-    """Reads checks of `http_service` mode."""
-
-    def __init__(self, prefix: str, max_body_bytes: int, *, peers_from: Collection[str] = ()) -> None:
-        self._peers_from = peers_from
-        self._prefix = prefix
-        self._start = f"{prefix}/"
-        self._max_body_bytes = max_body_bytes
-
-    def read(self, asked: Asked) -> Request:
-        """Return the request that is asked about. Raises Refused."""
-        if not asked.target.startswith(self._start):
-            raise Refused("path_prefix_missing", "The check did not come from the configured provider.", status=403)
-        headers = asked.headers
-        return read(
-            method=asked.method,
-            target=asked.target[len(self._prefix) :],
-            headers=headers,
-            host=headers.get("host", ""),
-            peer=xfcc.principal(headers, self._peers_from) if self._peers_from else "",
-            # content-length is the length of what Envoy sent us, so it proves nothing here.
-            body=body.shown(asked.content, headers, limit=self._max_body_bytes, length=None),
         )
 
 
@@ -186,21 +155,13 @@ def _joined(head: Head) -> dict[str, str]:
     return headers
 
 
-def _told(refusals: Refusals, decision: Decision, request: Request | None) -> Reply:
-    if not decision.allowed:
-        return refusals.reply(decision, request)
-    cookies = (("set-cookie", cookie) for cookie in decision.cookies)
-    removed = ((REMOVE, ",".join(decision.remove)),) if decision.remove else ()
-    return Reply(200, (*decision.headers, *cookies, *removed), b"")
-
-
 def _http1_response(refusals: Refusals, decision: Decision, request: Request | None) -> http1.Response:
-    told = _told(refusals, decision, request)
+    told = reply_to(decision, request, refusals)
     return http1.Response(told.status, told.headers, told.body)
 
 
 def _http2_response(refusals: Refusals, decision: Decision, request: Request | None) -> http2.Response:
-    told = _told(refusals, decision, request)
+    told = reply_to(decision, request, refusals)
     fields = [(":status", str(told.status)), *told.headers, ("content-length", str(len(told.body)))]
     encoded = [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in fields]
     return http2.Response(encode(encoded), told.body)

@@ -11,9 +11,10 @@ from envoy.service.auth.v3 import external_auth_pb2
 from extauthz.access.cache import CachedAuthorizer
 from extauthz.access.generations import Generations
 from extauthz.edge import check
+from extauthz.edge.http_service import Checks
 from extauthz.edge.native.grpc import GrpcApplication
 from extauthz.edge.native.health import Health
-from extauthz.edge.native.http import Checks, Http1Application
+from extauthz.edge.native.http import Http1Application
 from extauthz.edge.native.http1 import Response as Http1Response
 from extauthz.edge.native.requests import BadRequest, Http1Limits, RequestReader
 from extauthz.edge.reply import PLAIN
