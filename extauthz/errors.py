@@ -6,7 +6,7 @@ ExtauthzError
 ├── CredentialError      a credential was recognised but is not valid: 401
 └── Unavailable          something we depend on did not answer: 503, never an allow
 
-`Gateway.decide` turns the last three into decisions; nothing else catches them.
+`decision.failed` turns the last three into decisions.
 """
 
 from __future__ import annotations

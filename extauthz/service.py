@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import Metric
 
 from extauthz.console import load as console
-from extauthz.edge.admin import AdminEdge
+from extauthz.edge.admin import AdminEdge, Readiness
 from extauthz.edge.listen import Bound, Listening
 from extauthz.edge.native import grpc as native_grpc
 from extauthz.edge.native import http as native_http
@@ -66,7 +66,7 @@ class Service:
         """
         self.settings = settings
         self.certificates = load_certificates(settings)
-        elsewhere = {**_bound(settings.listeners, self.certificates), **(listening or {})}
+        sources = {**_bound(settings.listeners, self.certificates), **(listening or {})}
         self.authenticator = load_authenticator(settings)
         self.authority = load_authority(settings)
         self.lookup = load_lookup(settings)
@@ -80,8 +80,8 @@ class Service:
         self._console = console.load(asked, recent, self) if asked and recent else None
         listeners = settings.listeners
         refusals = Refusals(settings.response.refusal_page, self.authority.owner)
-        self._grpc = self._grpc_edge(listeners.grpc, refusals, elsewhere["grpc"]) if listeners.grpc else None
-        self._http = self._http_edge(listeners.http, refusals, elsewhere["http"]) if listeners.http else None
+        self._grpc = self._grpc_edge(listeners.grpc, refusals, sources["grpc"]) if listeners.grpc else None
+        self._http = self._http_edge(listeners.http, refusals, sources["http"]) if listeners.http else None
         self._watch = PolicyWatch(
             [settings.resolve(path) for path in settings.policy.paths],
             load=lambda: load_policy(settings),
@@ -91,12 +91,10 @@ class Service:
             self.gateway.meter, self.authority, lambda: not self.blockers(), more=list(self._families())
         )
         self._admin = AdminEdge(
-            listeners.admin,
-            blockers=self.blockers,
-            warnings=self.warnings,
-            metrics=self.metrics.exposition,
+            sources["admin"],
+            readiness=self._readiness,
+            metrics=self._exposition,
             console=self._console.application() if self._console else None,
-            listening=elsewhere["admin"],
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._state = "starting"
@@ -251,6 +249,12 @@ class Service:
                 told = ready
                 await self._grpc.set_ready(ready)
             await asyncio.sleep(READINESS_SECONDS)
+
+    async def _readiness(self) -> Readiness:
+        return Readiness(self.blockers(), self.warnings())
+
+    async def _exposition(self, accept: str) -> tuple[bytes, str]:
+        return self.metrics.exposition(accept)
 
     def _replace_policy(self, loaded: Policy) -> None:
         self.gateway.policy = loaded

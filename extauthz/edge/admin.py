@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import cast
 
 from aiohttp import web
 
-from extauthz.edge.listen import Bound, Listening
-from extauthz.settings.listeners import AdminListener
+from extauthz.edge.listen import Listening
+
+
+@dataclass(slots=True)
+class Readiness:
+    """Whether checks can be answered, in sentences.
+
+    `blockers` tell why none can; `warnings` what is wrong while the last good state keeps serving.
+    """
+
+    blockers: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 class AdminEdge:
     """Serves `/healthz`, `/readyz` and `/metrics`.
 
-    `blockers` tells why no check can be answered; `warnings` what is wrong while the last
-    good state keeps serving. Both are sentences. `metrics` takes an Accept header and
-    returns a body and its content type. `console` is served at `/console`.
+    `metrics` takes an Accept header and returns a body and its content type. `console` is
+    served at `/console`.
     """
 
     def __init__(
         self,
-        listener: AdminListener,
+        listening: Listening,
         *,
-        blockers: Callable[[], list[str]],
-        warnings: Callable[[], list[str]],
-        metrics: Callable[[str], tuple[bytes, str]],
+        readiness: Callable[[], Awaitable[Readiness]],
+        metrics: Callable[[str], Awaitable[tuple[bytes, str]]],
         console: web.Application | None = None,
-        listening: Listening | None = None,
     ) -> None:
-        self._listening = listening or Bound(listener.address)
-        self._blockers = blockers
-        self._warnings = warnings
+        self._listening = listening
+        self._readiness = readiness
         self._metrics = metrics
         self._console = console
         self._runner: web.AppRunner | None = None
@@ -64,13 +71,13 @@ class AdminEdge:
         return web.json_response({"alive": True})
 
     async def _readyz(self, request: web.Request) -> web.Response:
-        blockers = self._blockers()
-        detail = {"ready": not blockers, "blockers": blockers, "warnings": self._warnings()}
-        return web.json_response(detail, status=503 if blockers else 200)
+        told = await self._readiness()
+        detail = {"ready": not told.blockers, "blockers": told.blockers, "warnings": told.warnings}
+        return web.json_response(detail, status=503 if told.blockers else 200)
 
     async def _to_console(self, request: web.Request) -> web.Response:
         return web.Response(status=308, headers={"Location": "/console/"})
 
     async def _exposition(self, request: web.Request) -> web.Response:
-        body, content_type = self._metrics(request.headers.get("Accept", ""))
+        body, content_type = await self._metrics(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})

@@ -13,11 +13,12 @@ import itertools
 import logging
 import socket
 
-from extauthz.edge.listen import bind
+from extauthz.edge.admin import AdminEdge
+from extauthz.edge.listen import Bound, bind
 from extauthz.errors import ConfigurationError, Problem
 from extauthz.loading import load_certificates
 from extauthz.settings import Settings
-from extauthz.workers.admin import SupervisorAdmin
+from extauthz.workers.admin import Workforce
 from extauthz.workers.worker import Worker
 
 PAUSE_SECONDS = 0.5
@@ -47,7 +48,12 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self.draining = False
         self._certificates = load_certificates(settings).get("admin")
-        self._admin = SupervisorAdmin(listeners.admin, self, self._certificates)
+        workforce = Workforce(self)
+        self._admin = AdminEdge(
+            Bound(listeners.admin.address, self._certificates),
+            readiness=workforce.readiness,
+            metrics=workforce.exposition,
+        )
         self._following: asyncio.Task[None] | None = None
         self.workers: dict[int, Worker] = {}
         """By their numbers; without those that are not running."""
