@@ -36,9 +36,13 @@ CANONICAL = [
     "/files/100%25.ipynb",
     "/files/%E2%82%AC",
     "/a?x=/../..//%2e%2e",
+    "/my%20dir/",
+    "/a?page_size=10&sortBy=name&page_token=x",
+    "/a?",
 ]
 
 AMBIGUOUS = [
+    ("/a?runId=1&runID=2", Fault.QUERY_SPELLING),
     ("", Fault.TARGET_FORM),
     ("*", Fault.TARGET_FORM),
     ("a/b", Fault.TARGET_FORM),
