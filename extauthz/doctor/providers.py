@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from extauthz.doctor.fields import mapping, mappings, texts
 from extauthz.doctor.finding import Finding, critical, warning
 from extauthz.doctor.installation import Installation, Provider, pod_spec
+from extauthz.request import OVERRIDES
 from extauthz.settings import Settings
 
 _SHOWN = ("cookie", "kubeflow-groups", "kubeflow-userid")
+_READ = frozenset({"content-encoding", "content-type", "x-envoy-auth-partial-body"}) | OVERRIDES
+"""What refusals rest on that every route has."""
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
@@ -146,6 +149,15 @@ def _http(found: Installation, provider: Provider) -> Iterator[Finding]:
             "itself sent under that name reaches Kubeflow.",
             f"add {', '.join(missing)} to headersToUpstreamOnAllow",
         )
+    patterns = texts(provider.fields, "includeRequestHeadersInCheck")
+    if hidden := sorted(name for name in _READ if not any(_fits(name, pattern) for pattern in patterns)):
+        yield critical(
+            "headers-not-shown",
+            provider.where,
+            f"The provider {provider.name} does not show {', '.join(hidden)}, so extauthz cannot refuse requests that "
+            "servers take for others because of them.",
+            "give includeRequestHeadersInCheck the list of istio/components/mesh-config",
+        )
     settings = _settings(found, provider)
     prefix = provider.fields.get("pathPrefix", "")
     if settings and settings.listeners.http and settings.listeners.http.path_prefix != prefix:
@@ -156,6 +168,13 @@ def _http(found: Installation, provider: Provider) -> Iterator[Finding]:
             "every check is refused.",
             "give pathPrefix and listeners.http.pathPrefix the same text",
         )
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """Tell whether Istio takes a name for one that a pattern means: whole, by its start or by its end."""
+    if pattern.startswith("*"):
+        return name.endswith(pattern[1:].lower())
+    return name.startswith(pattern[:-1].lower()) if pattern.endswith("*") else name == pattern.lower()
 
 
 def _normalization(found: Installation) -> Iterator[Finding]:

@@ -21,11 +21,12 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 """The methods that are passed on. Tokens are case-sensitive; those that tunnel, mirror or are unknown are not."""
 
 _BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
-_OVERRIDES = frozenset(
+OVERRIDES = frozenset(
     spelling
     for name in ("x-http-method-override", "x-http-method", "x-method-override")
     for spelling in header_spellings(name)
 )
+"""Headers that ask a server to run another method, in every spelling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def _envelope_faults(method: str, target: str, headers: Mapping[str, str]) -> tu
     found = []
     if method not in METHODS:
         found.append(Fault.METHOD)
-    if sent(headers, _OVERRIDES):
+    if sent(headers, OVERRIDES):
         found.append(Fault.METHOD_OVERRIDE)
     if headers.get(":path", target) != target or headers.get(":method", method) != method:
         found.append(Fault.TARGET_MISMATCH)
