@@ -34,6 +34,11 @@ class NonResourceAttributes:
 Attributes = ResourceAttributes | NonResourceAttributes
 
 
+def qualified(resource: str, group: str = "", subresource: str = "") -> str:
+    """Return a resource as kubectl names it, and as `extauthz who-can` takes it: `runs.pipelines.kubeflow.org/log`."""
+    return ".".join(filter(None, (resource, group))) + (f"/{subresource}" if subresource else "")
+
+
 @dataclass(frozen=True, slots=True)
 class MissingRight:
     """A right that a caller lacks, as far as the caller may know.

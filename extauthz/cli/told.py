@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from extauthz.decision import Decision
-from extauthz.review import NonResourceAttributes, Review
+from extauthz.review import NonResourceAttributes, Review, qualified
 
 
 def text(explained: Mapping[str, Any], decision: Decision) -> Iterator[str]:
@@ -41,8 +41,7 @@ def _review(review: Review) -> str:
     if isinstance(asked, NonResourceAttributes):
         what = f"{asked.verb} {asked.path}"
     else:
-        resource = "/".join(filter(None, (asked.resource, asked.subresource)))
-        kind = ".".join(filter(None, (resource, asked.group)))
+        kind = qualified(asked.resource, asked.group, asked.subresource)
         scope = f"in {asked.namespace}" if asked.namespace else "in all namespaces"
         what = " ".join(filter(None, (asked.verb, kind, asked.name and repr(asked.name), scope)))
     answer = "yes" if review.allowed else "no"

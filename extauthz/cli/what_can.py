@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from extauthz.cli.rights import Context, Kubeconfig, Manifests, Namespace, Output, show, store
+from extauthz.cli.options import Output
+from extauthz.cli.rights import Context, Kubeconfig, Manifests, Namespace, show, store
 
 if TYPE_CHECKING:
     from extauthz.access.rbac.holders import Held
@@ -58,10 +59,7 @@ def _row(held: Held) -> dict[str, str]:
 
 
 def _resources(resources: tuple[str, ...], groups: tuple[str, ...]) -> list[str]:
-    """Return resources as kubectl has them: `runs.pipelines.kubeflow.org/log`."""
-    found = []
-    for group in groups:
-        for resource in resources:
-            plural, slash, subresource = resource.partition("/")
-            found.append((f"{plural}.{group}" if group else plural) + slash + subresource)
-    return found
+    from extauthz.review import qualified
+
+    pairs = [(resource.partition("/"), group) for group in groups for resource in resources]
+    return [qualified(plural, group, subresource) for (plural, _, subresource), group in pairs]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 from extauthz.observe.audit.recent import Numbered
 from extauthz.observe.audit.record import AuditRecord, ReviewRecord
+from extauthz.review import qualified
 
 MAX_SHOWN = 200
 
@@ -56,8 +57,7 @@ def right(review: ReviewRecord) -> str:
     """Say which right a review asked for."""
     if "path" in review:
         return f"{review['verb']} {review['path']}"
-    resource = "/".join(filter(None, (review.get("resource"), review.get("subresource"))))
-    kind = ".".join(filter(None, (resource, review.get("group"))))
+    kind = qualified(review.get("resource", ""), review.get("group", ""), review.get("subresource", ""))
     return " ".join(filter(None, (review["verb"], kind, review.get("name"))))
 
 

@@ -10,6 +10,7 @@ from extauthz.decision import Outcome, Reason, RuleRef
 from extauthz.observe.meter import Meter
 from extauthz.policy import Answer, Policy, Rule
 from extauthz.policy.check import NonResource, Resource
+from extauthz.review import qualified
 
 
 @dataclass(slots=True)
@@ -108,7 +109,6 @@ def _asks(rule: Rule) -> Iterator[str]:
 
 
 def _right(check: Resource) -> str:
-    resource = "/".join(filter(None, (check.resource.text, check.subresource)))
-    kind = ".".join(filter(None, (resource, check.group)))
+    kind = qualified(check.resource.text, check.group, check.subresource)
     where = " or ".join(bound.text.removesuffix("?") for bound in check.namespace) or "all namespaces"
     return f"{check.verb.text} {kind} in {where}"

@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from extauthz.decision import Decision
 from extauthz.edge.templating import environment
-from extauthz.review import MissingRight, NonResourceAttributes
+from extauthz.review import MissingRight, NonResourceAttributes, qualified
 from extauthz.settings.page import RefusalPage, RefusalTexts
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -66,8 +66,7 @@ def _words(missing: MissingRight, texts: RefusalTexts) -> tuple[str, str]:
     asked = missing.attributes
     if isinstance(asked, NonResourceAttributes):
         return f"{asked.verb} {asked.path}", ""
-    resource = "/".join(filter(None, (asked.resource, asked.subresource)))
-    right = f"{asked.verb} {'.'.join(filter(None, (resource, asked.group)))}"
+    right = f"{asked.verb} {qualified(asked.resource, asked.group, asked.subresource)}"
     if missing.hidden:
         return right, texts.hidden_namespace
     return right, asked.namespace or texts.all_namespaces

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from extauthz.decision import Decision
 from extauthz.policytest.model import CaseModel, ReviewModel
-from extauthz.review import NonResourceAttributes, Review
+from extauthz.review import NonResourceAttributes, Review, qualified
 
 
 def problem(case: CaseModel, decision: Decision, *, passes: bool) -> str:
@@ -57,6 +57,6 @@ def _right(verb: str, group: str, resource: str, subresource: str, namespace: st
     """Say a right in one way, so that it can be compared and told."""
     if path:
         return f"{verb} {path}"
-    kind = ".".join(filter(None, (resource, group))) + (f"/{subresource}" if subresource else "")
+    kind = qualified(resource, group, subresource)
     scope = f"in {namespace}" if namespace else "in all namespaces"
     return " ".join(filter(None, (verb, kind, repr(name) if name else "", scope)))

@@ -70,4 +70,4 @@ def test_what_a_record_says() -> None:
     assert namespaces(record()) == ["team-a"]
     assert right({"verb": "get", "path": "/metrics", "allowed": True, "cached": False}) == "get /metrics"
     asked: Any = {"verb": "get", "group": "g", "resource": "pods", "subresource": "log", "name": "x"}
-    assert right(asked) == "get pods/log.g x"
+    assert right(asked) == "get pods.g/log x"

@@ -53,7 +53,7 @@ def test_what_each_rule_asks_for(table: list[Row]) -> None:
     assert names(table) == ["runs", "trial", "gone", "open"]
     runs, trial, gone, open_ = table
     assert (runs.methods, runs.paths, runs.file, runs.ref.line) == ("GET", ("/runs",), "policy.yaml", 5)
-    assert runs.asks == ("list runs/log.g in query:namespace or query:ns",)
+    assert runs.asks == ("list runs.g/log in query:namespace or query:ns",)
     assert trial.asks == ("get /metrics", "list nodes in all namespaces", 'when request.method == "GET"')
     assert (trial.shadow, trial.hosts, trial.methods) == (True, ("a.example",), "any")
     assert (gone.asks, gone.answer, open_.answer) == (("It moved.",), "deny", "public")

@@ -184,6 +184,10 @@ def test_rights_on_the_whole_cluster() -> None:
     everywhere = page(forbidden(MissingRight(ResourceAttributes("list", resource="pods", subresource="log"))))
     assert "list pods/log" in everywhere
     assert "All namespaces" in everywhere
+    scale = page(
+        forbidden(MissingRight(ResourceAttributes("get", "apps", resource="deployments", subresource="scale")))
+    )
+    assert "get deployments.apps/scale" in scale
     path = page(forbidden(MissingRight(NonResourceAttributes("get", "/metrics"))))
     assert "get /metrics" in path
     assert "administrators of this platform" in path

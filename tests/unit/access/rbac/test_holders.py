@@ -8,7 +8,7 @@ from extauthz.access.rbac import RbacAuthorizer, RbacStore
 from extauthz.access.rbac.holders import resource, what_can, who_can
 from extauthz.access.rbac.objects import BoundSubject
 from extauthz.access.rbac.rules import RuleIndex, question
-from extauthz.review import Attributes, ResourceAttributes
+from extauthz.review import Attributes, ResourceAttributes, qualified
 from extauthz.subject import Subject
 from tests.unit.access.rbac.cluster import Json, binding, role, store
 from tests.unit.access.rbac.test_against_a_plain_reading import ASKED, ASKERS, CLUSTERS
@@ -81,3 +81,5 @@ def test_resources_are_written_as_kubectl_has_them() -> None:
     scale = ResourceAttributes("get", "apps", "", "deployments", "scale", "n")
     assert resource("deployments.apps/scale", "get", "n", "") == scale
     assert resource(".apps", "get", "n", "") is None
+    for asked in (runs, scale):
+        assert resource(qualified(asked.resource, asked.group, asked.subresource), "get", "n", asked.name) == asked
