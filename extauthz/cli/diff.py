@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 import typer
 
+from extauthz.cli.options import Output, opened
 from extauthz.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def diff(
         Literal["newly-allowed", "newly-refused", "any"] | None,
         typer.Option(help="Exit with 1 when something of this kind is found."),
     ] = None,
-    output: Annotated[Literal["text", "json"], typer.Option("--output", "-o")] = "text",
+    output: Output = "text",
 ) -> None:
     """Decide recorded requests again by two policies, and tell what changes.
 
@@ -63,7 +64,7 @@ def diff(
     rights = [_rights(paths or manifests) for paths in (old_manifests, new_manifests)]
     judges = [Judge(policy, right, recorded_by=policies[0]) for policy, right in zip(policies, rights, strict=True)]
     comparison = Comparison(*judges)
-    with _opened(log) as lines, _quiet():
+    with opened(log) as lines, _quiet():
         _read(comparison, lines, log)
     if comparison.unreadable_lines and not comparison.lines:
         number, why = comparison.unreadable[0]
@@ -208,14 +209,3 @@ def _sorted(comparison: Comparison) -> Iterator[tuple[Change, list[tuple[Verdict
 
 def _printable(text: str) -> str:
     return text if text.isprintable() else text.encode("unicode_escape").decode()
-
-
-def _opened(log: Path) -> AbstractContextManager[BinaryIO]:
-    import sys
-
-    if str(log) == "-":
-        return nullcontext(sys.stdin.buffer)
-    try:
-        return log.open("rb")
-    except OSError as error:
-        raise ConfigurationError(Problem(f"cannot be read: {error.strerror}", log)) from error

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from extauthz.cli.options import LiveContext, LiveKubeconfig, Output, need_live
 
 if TYPE_CHECKING:
     from extauthz.doctor.finding import Finding
@@ -17,17 +19,13 @@ def doctor(
         typer.Argument(metavar="[PATH]...", help="Manifests: files, folders, or - for standard input."),
     ] = None,
     live: Annotated[bool, typer.Option("--live", help="Look at a cluster, and ask its pods.")] = False,
-    kubeconfig: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --live: which kubeconfig. Default: as kubectl.")
-    ] = None,
-    context: Annotated[
-        str | None, typer.Option(metavar="NAME", help="With --live: which context. Default: the current one.")
-    ] = None,
+    kubeconfig: LiveKubeconfig = None,
+    context: LiveContext = None,
     admin: Annotated[
         list[str] | None,
         typer.Option(metavar="URL", help="Ask an admin listener, such as a forwarded port. Repeatable."),
     ] = None,
-    output: Annotated[Literal["text", "json"], typer.Option("--output", "-o")] = "text",
+    output: Output = "text",
 ) -> None:
     """Find what is wrong with an installation: the faults that refuse everything, or let somebody in.
 
@@ -48,8 +46,7 @@ def doctor(
     """
     import asyncio
 
-    if not live and (kubeconfig or context):
-        raise typer.BadParameter("needs --live", param_hint="--kubeconfig" if kubeconfig else "--context")
+    need_live(kubeconfig, context, live=live)
     if not (paths or live or admin):
         raise typer.BadParameter("name manifests, or use --live or --admin", param_hint="PATH")
     if live and paths:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -12,8 +11,8 @@ from typing import Any, BinaryIO, Protocol
 import typer
 
 from extauthz.cli import ask, told
+from extauthz.cli.options import opened
 from extauthz.decision import Decision
-from extauthz.errors import ConfigurationError, Problem
 from extauthz.explain import Believed, Question, decided, explained
 from extauthz.gateway import Authenticator
 from extauthz.request import Request
@@ -96,7 +95,7 @@ async def run_batch(session: Session, file: Path) -> int:
     """Decide one question per line, in order; return the exit code."""
     bad = 0
     async with session.open():
-        with _opened(file) as lines:
+        with opened(file) as lines:
             for number, line in _numbered(lines):
                 answer = await _answer(session, line, number)
                 if "error" in answer:
@@ -119,12 +118,3 @@ async def _answer(session: Session, line: bytes, number: int) -> dict[str, Any]:
 
 def _numbered(lines: BinaryIO) -> Iterator[tuple[int, bytes]]:
     return ((number, line) for number, line in enumerate(lines, 1) if not line.isspace())
-
-
-def _opened(file: Path) -> contextlib.AbstractContextManager[BinaryIO]:
-    if str(file) == "-":
-        return contextlib.nullcontext(sys.stdin.buffer)
-    try:
-        return file.open("rb")
-    except OSError as error:
-        raise ConfigurationError(Problem(f"cannot be read: {error.strerror}", file)) from error

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import typer
 
-from extauthz.errors import ConfigurationError, Problem
+from extauthz.cli.options import STDIN, LiveContext, LiveKubeconfig, need_live, opened
 
 PROGRESS_EVERY = 100
 
@@ -21,16 +21,17 @@ def review(
         typer.Option(metavar="PATH", help="RBAC manifests: a file, or a folder read recursively. Repeatable."),
     ] = None,
     live: Annotated[bool, typer.Option("--live", help="Ask a cluster's API server instead of manifests.")] = False,
-    kubeconfig: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --live: which kubeconfig. Default: as kubectl.")
-    ] = None,
-    context: Annotated[
-        str | None, typer.Option(metavar="NAME", help="With --live: which context. Default: the current one.")
-    ] = None,
+    kubeconfig: LiveKubeconfig = None,
+    context: LiveContext = None,
     questions: Annotated[
-        Path | None,
-        typer.Option("--input", metavar="FILE", help="Questions, one JSON object per line. Default: standard input."),
-    ] = None,
+        Path,
+        typer.Option(
+            "--input",
+            metavar="FILE",
+            help="Questions, one JSON object per line. Default: standard input.",
+            show_default=False,
+        ),
+    ] = Path(STDIN),
 ) -> None:
     """Answer SubjectAccessReviews from RBAC manifests, as kube-apiserver would, or let a cluster answer them.
 
@@ -57,11 +58,10 @@ def review(
     paths = [*(manifests or []), *(more or [])]
     if live and paths:
         raise typer.BadParameter("asks a cluster; manifests take no part in that", param_hint="--live")
-    if not live and (kubeconfig or context):
-        raise typer.BadParameter("needs --live", param_hint="--kubeconfig" if kubeconfig else "--context")
+    need_live(kubeconfig, context, live=live)
     if not live and not paths:
         raise typer.BadParameter("name at least one file or folder, or use --live", param_hint="--manifests")
-    with _open(questions) as lines:
+    with opened(questions) as lines:
         refused = _live(kubeconfig, context, lines) if live else _offline(paths, lines)
     raise typer.Exit(1 if refused else 0)
 
@@ -128,12 +128,3 @@ class _Told:
     def _over(self) -> str:
         """What takes back the progress that stands in the terminal's line."""
         return "\r\x1b[K" if self._progress else ""
-
-
-def _open(questions: Path | None) -> AbstractContextManager[BinaryIO]:
-    if questions is None:
-        return nullcontext(sys.stdin.buffer)
-    try:
-        return questions.open("rb")
-    except OSError as error:
-        raise ConfigurationError(Problem(f"cannot be read: {error.strerror}", questions)) from error

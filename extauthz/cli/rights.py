@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,7 +25,6 @@ Context = Annotated[
 Namespace = Annotated[
     str, typer.Option("--namespace", "-n", metavar="NS", help="The namespace; without one, all of them.")
 ]
-Output = Annotated[Literal["text", "json"], typer.Option("--output", "-o")]
 
 
 def store(manifests: list[Path] | None, kubeconfig: Path | None, context: str | None) -> RbacStore:

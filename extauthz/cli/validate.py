@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from extauthz.cli.options import Output
 from extauthz.decision import RuleRef
 from extauthz.errors import ConfigurationError, Problem
 
 
 def validate(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Policy and settings files, or folders.")],
-    output: Annotated[Literal["text", "json"], typer.Option("--output", "-o")] = "text",
+    output: Output = "text",
 ) -> None:
     """Check policy, settings and policy test files; every problem names file, line, column and a fix.
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from extauthz.cli.rights import Context, Kubeconfig, Manifests, Namespace, Output, show, store
+from extauthz.cli.options import Output
+from extauthz.cli.rights import Context, Kubeconfig, Manifests, Namespace, show, store
 
 if TYPE_CHECKING:
     from extauthz.access.rbac.holders import Holder
