@@ -261,6 +261,13 @@ def test_every_fault_has_a_sentence(fault: Fault) -> None:
     assert refusal(fault).reason == fault
 
 
+def test_only_what_is_understood_and_not_passed_on_is_forbidden() -> None:
+    """Everything else that is ambiguous is a bad request."""
+    forbidden = {fault for fault in Fault if refusal(fault).status == 403}
+    assert forbidden == {Fault.METHOD, Fault.TARGET_MISMATCH}
+    assert {refusal(fault).status for fault in set(Fault) - forbidden} == {400}
+
+
 def test_what_hides_where_a_path_leads_can_never_be_tolerated() -> None:
     """The list of what a rule may relax is a security boundary."""
     assert not TOLERABLE & {
