@@ -18,6 +18,9 @@ from extauthz.edge.reply import CODES, PLAIN, Refusals, Reply
 from extauthz.errors import Refused
 from extauthz.request import Request, read
 
+SERVICE = "envoy.service.auth.v3.Authorization"
+BESIDE_BODY_BYTES = 1024 * 1024
+"""What a CheckRequest may hold beside the request's body; Envoy's limit for all headers is far below."""
 _PERMISSION_DENIED = 7
 
 

@@ -15,15 +15,12 @@ from grpc_reflection.v1alpha import reflection
 
 from extauthz.decision import Decision
 from extauthz.edge import check
+from extauthz.edge.check import BESIDE_BODY_BYTES, SERVICE
 from extauthz.edge.reply import PLAIN, Refusals
 from extauthz.edge.tls import Certificates
 from extauthz.errors import ConfigurationError, ExtauthzError, Problem
 from extauthz.gateway import Gateway
 from extauthz.settings.listeners import GrpcListener
-
-SERVICE = "envoy.service.auth.v3.Authorization"
-BESIDE_BODY_BYTES = 1024 * 1024
-"""How much a CheckRequest may hold beside the body: headers, certificates, metadata."""
 
 _logger = logging.getLogger(__name__)
 

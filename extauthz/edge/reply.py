@@ -5,7 +5,6 @@ Nothing of another tenant is in it, everything is escaped, and nothing may cache
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -29,7 +28,6 @@ _ASSETS = frozenset(
     }
 )
 """Destinations (`Sec-Fetch-Dest`, W3C Fetch Metadata) of which nobody reads a body."""
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _INVALID = 'Bearer realm="extauthz", error="invalid_token"'
 _ABSENT = 'Bearer realm="extauthz"'
 _PLAIN_TEXT = "text/plain; charset=utf-8"
@@ -103,7 +101,7 @@ class Refusals:
             return (("content-type", _PLAIN_TEXT),), message.encode()
         if form is Form.GRPC_WEB:
             return _grpc_web(decision.status, message), b""
-        request_id = _request_id(request) if request else ""
+        request_id = request.id if request else ""
         owner = self._owner_of(decision)
         if form is Form.PAGE:
             return self._page.headers, self._page.render(decision, message, request_id, owner)
@@ -162,11 +160,6 @@ def _object(missing: MissingRight | None) -> dict[str, str]:
         return {}
     named = {"name": asked.name, "group": asked.group, "kind": asked.resource}
     return {key: value for key, value in named.items() if value}
-
-
-def _request_id(request: Request) -> str:
-    value = request.headers.get("x-request-id", "")
-    return value if _REQUEST_ID.fullmatch(value) else ""
 
 
 def _one_line(text: str) -> str:

@@ -8,6 +8,7 @@ path that decides nothing. Reading never raises: whatever arrives becomes a `Req
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ OVERRIDES = frozenset(
     for spelling in header_spellings(name)
 )
 """Headers that ask a server to run another method, in every spelling."""
+_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,12 @@ class Request:
     body: Body
     peer: str
     faults: tuple[tuple[Fault, int], ...]
+
+    @property
+    def id(self) -> str:
+        """The id that Envoy gave the request; empty where it is none."""
+        value = self.headers.get("x-request-id", "")
+        return value if _ID.fullmatch(value) else ""
 
     def parameter(self, name: str) -> str | None:
         """Return a query parameter, in the spelling given or in its camelCase twin.

@@ -16,7 +16,8 @@ from grpc_health.v1 import health_pb2
 
 from extauthz.demo import scenario
 from extauthz.demo.mesh import DemoMesh
-from extauthz.edge.native.grpc import SERVICE, GrpcEdge
+from extauthz.edge.check import SERVICE
+from extauthz.edge.native.grpc import GrpcEdge
 from extauthz.settings.listeners import GrpcListener
 from tests.cases import ALICE, gateway
 from tests.integration.envoy import send

@@ -14,6 +14,7 @@ from envoy.service.auth.v3 import external_auth_pb2
 from extauthz.decision import Decision
 from extauthz.edge import check
 from extauthz.edge.asked import Asked
+from extauthz.edge.check import BESIDE_BODY_BYTES, SERVICE
 from extauthz.edge.listen import Bound, Listening
 from extauthz.edge.native import unary
 from extauthz.edge.native.answering import Answering
@@ -31,9 +32,6 @@ from extauthz.gateway import Gateway
 from extauthz.request import Request
 from extauthz.settings.listeners import GrpcListener
 
-SERVICE = "envoy.service.auth.v3.Authorization"
-BESIDE_BODY_BYTES = 1024 * 1024
-"""What a check may hold beside the request's body; Envoy's limit for all headers is far below."""
 HASTE = 0.9
 """The part of a caller's deadline after which we refuse, so that it hears us before it gives up."""
 

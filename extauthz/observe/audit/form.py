@@ -26,7 +26,6 @@ MAX_LINE_BYTES = 16 * 1024
 
 _CORE = frozenset({"kind", "apiVersion", "auditID", "timestamp", "decision", "status", "reason", "truncated"})
 _TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*", re.DOTALL)
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 RecordT = TypeVar("RecordT", bound=Mapping[str, Any])
 
@@ -77,15 +76,9 @@ def encode(record: AuditRecord) -> bytes:
     return line.encode() + b"\n"
 
 
-def request_id(request: Request) -> str:
-    """Return the id that Envoy gave a request; empty where it is none."""
-    value = request.headers.get("x-request-id", "")
-    return value if _REQUEST_ID.fullmatch(value) else ""
-
-
 def _add_request(record: AuditRecord, request: Request, mask: Mask) -> None:
     trace = _TRACE.fullmatch(request.headers.get("traceparent", ""))
-    record["requestID"] = request_id(request)
+    record["requestID"] = request.id
     record["traceID"] = trace[1] if trace else ""
     record["method"] = request.method
     record["host"] = mask.host(request.host)

@@ -10,7 +10,8 @@ from envoy.service.auth.v3 import external_auth_pb2, external_auth_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from extauthz.edge.grpc import SERVICE, GrpcEdge
+from extauthz.edge.check import SERVICE
+from extauthz.edge.grpc import GrpcEdge
 from extauthz.errors import ConfigurationError
 from extauthz.gateway import Gateway
 from extauthz.settings.listeners import GrpcListener

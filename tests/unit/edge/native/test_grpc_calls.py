@@ -10,7 +10,8 @@ import pytest
 from envoy.service.auth.v3 import external_auth_pb2
 from hyperframe import frame as frames
 
-from extauthz.edge.native.grpc import SERVICE, GrpcEdge
+from extauthz.edge.check import SERVICE
+from extauthz.edge.native.grpc import GrpcEdge
 from extauthz.errors import ConfigurationError
 from extauthz.request import Request
 from extauthz.settings.listeners import GrpcListener
