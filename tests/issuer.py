@@ -19,7 +19,9 @@ import jwt
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from extauthz.gateway import Authenticator
 from extauthz.request import Request, read
+from extauthz.subject import Subject
 
 NOW = 1_800_000_000
 """The Unix time at which the tests play."""
@@ -82,6 +84,12 @@ def compact(header: bytes | Mapping[str, Any], payload: bytes | Mapping[str, Any
 def asking(headers: Mapping[str, str], *, peer: str = "", target: str = "/x", host: str = "") -> Request:
     """Return a request with these headers, from a mesh peer where one is given."""
     return read(method="GET", target=target, headers=headers, host=host, peer=peer)
+
+
+async def authenticated(authenticator: Authenticator, request: Request) -> Subject | None:
+    """Return who asks, waiting for keys or answers where that is needed."""
+    answer = authenticator.authenticate(request)
+    return answer if answer is None or isinstance(answer, Subject) else await answer
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from extauthz.errors import ExtauthzError
 from extauthz.identity import Authenticators
 from extauthz.settings.identity import Identity
 from extauthz.subject import Subject
-from tests.issuer import Clock, Issuer, asking
+from tests.issuer import Clock, Issuer, asking, authenticated
 from tests.oauth2proxy import COOKIE, OAuth2Proxy
 
 LOGIN = "/oauth2/start?rd=%2Fx"
@@ -37,8 +36,7 @@ class World:
 
     async def ask(self, cookie: str | None = f"{COOKIE}=one", **headers: str) -> Subject | None:
         """Authenticate a request with this cookie header."""
-        answer = self.authenticators.authenticate(asking({"cookie": cookie, **headers} if cookie else headers))
-        return await answer if inspect.isawaitable(answer) else answer
+        return await authenticated(self.authenticators, asking({"cookie": cookie, **headers} if cookie else headers))
 
     async def fault(self, *cookie: str, **headers: str) -> ExtauthzError:
         """Return the error of a request."""

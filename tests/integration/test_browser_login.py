@@ -10,14 +10,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from extauthz.demo.mesh import DemoMesh
 from tests.apiserver import Double
 from tests.clients.browser import Browser
 from tests.clients.jupyter import BASE, LOOKUPS, READY, JupyterLab
 from tests.clients.oauth2_proxy import CLIENT, COOKIE, OAuth2Proxy
-from tests.integration.cluster import demo_manifests, event, owner, ready, settings
+from tests.integration.cluster import double as double
+from tests.integration.cluster import event, owner, ready, settings
 from tests.integration.provider import provider
 
 ALICE = "alice@example.com"
@@ -49,15 +48,6 @@ def _identity(issuer: str, auth_url: str) -> dict[str, Any]:
     keys = {"discovery": True, "timeoutSeconds": 20}
     configured = {"issuer": issuer, "audiences": [CLIENT], "keys": keys, "claims": {"user": "email"}}
     return {"jwt": [configured], "session": {"url": auth_url, "cookie": COOKIE, "timeoutSeconds": 20}}
-
-
-@pytest.fixture
-async def double(tmp_path: Path) -> AsyncIterator[Double]:
-    """The test API server, with the demo's rights."""
-    async with Double.running(tmp_path) as server:
-        for manifest in demo_manifests():
-            server.write(manifest)
-        yield server
 
 
 async def test_a_login_a_notebook_and_the_click_after_the_right_is_gone(double: Double, tmp_path: Path) -> None:

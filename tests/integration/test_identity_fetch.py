@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -19,7 +18,7 @@ from extauthz.identity import TokenAuthenticator
 from extauthz.identity.web import _Sockets
 from extauthz.settings.identity import Identity
 from tests.apiserver import pki
-from tests.issuer import Clock, Issuer, KeyServer, Pauses, asking, bearer, ec_key
+from tests.issuer import Clock, Issuer, KeyServer, Pauses, asking, authenticated, bearer, ec_key
 from tests.loadbalancer import LOAD_BALANCER, LoadBalancer
 from tests.pem import pem
 from tests.site import Site
@@ -45,8 +44,7 @@ class World:
     async def outcome(self, headers: dict[str, str] | None = None) -> str:
         """Return the user whom a token names, or the reason of the refusal."""
         try:
-            answer = self.tokens.authenticate(asking(headers or bearer(self.issuer.token())))
-            subject = await answer if inspect.isawaitable(answer) else answer
+            subject = await authenticated(self.tokens, asking(headers or bearer(self.issuer.token())))
         except (CredentialError, Unavailable) as refused:
             return refused.reason
         return subject.user if subject else "nobody"

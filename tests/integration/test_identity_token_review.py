@@ -25,7 +25,7 @@ from tests.apiserver.double import Double
 from tests.apiserver.fixtures import double as double
 from tests.apiserver.manifests import delegate
 from tests.apiserver.tokens import Account
-from tests.issuer import ABSENT, NOW, Clock, Issuer, asking, bearer
+from tests.issuer import ABSENT, NOW, Clock, Issuer, asking, authenticated, bearer
 
 CLUSTER = "https://kubernetes.default.svc.cluster.local"
 AUDIENCE = "pipelines.kubeflow.org"
@@ -63,8 +63,7 @@ class World:
 
     async def ask(self, token: str) -> Subject | None:
         """Authenticate a request with a token."""
-        answer = self.authenticators.authenticate(asking(bearer(token)))
-        return await answer if inspect.isawaitable(answer) else answer
+        return await authenticated(self.authenticators, asking(bearer(token)))
 
     async def fault(self, token: str) -> ExtauthzError:
         """Return the error of a token."""

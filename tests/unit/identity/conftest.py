@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from extauthz.errors import CredentialError
 from extauthz.identity import TokenAuthenticator
 from extauthz.settings.identity import Identity, JwtIssuer
 from extauthz.subject import Subject
-from tests.issuer import Clock, Issuer, asking
+from tests.issuer import Clock, Issuer, asking, authenticated
 
 
 class Desk:
@@ -49,8 +48,7 @@ class Desk:
 
     async def ask(self, headers: Mapping[str, str]) -> Subject | None:
         """Authenticate, waiting for keys where that is needed."""
-        answer = self.authenticator.authenticate(asking(headers))
-        return await answer if inspect.isawaitable(answer) else answer
+        return await authenticated(self.authenticator, asking(headers))
 
     async def fault(self, headers: Mapping[str, str]) -> str:
         """Return the reason why headers are refused."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from extauthz.errors import CredentialError, Unavailable
 from extauthz.identity import Authenticators
 from extauthz.settings.identity import Identity
 from extauthz.subject import Subject
-from tests.issuer import ABSENT, Clock, Issuer, asking, bearer
+from tests.issuer import ABSENT, Clock, Issuer, asking, authenticated, bearer
 
 EDITOR = "spiffe://cluster.local/ns/team-a/sa/default-editor"
 PEER = "system:serviceaccount:team-a:default-editor"
@@ -27,8 +26,7 @@ def build(folder: Path, issuer: Issuer, **identity: Any) -> Authenticators:
 
 
 async def ask(authenticators: Authenticators, headers: dict[str, str], peer: str = EDITOR) -> Subject | None:
-    answer = authenticators.authenticate(asking(headers, peer=peer))
-    return await answer if inspect.isawaitable(answer) else answer
+    return await authenticated(authenticators, asking(headers, peer=peer))
 
 
 async def test_a_token_comes_before_the_hop_that_brings_it(tmp_path: Path, issuer: Issuer) -> None:
