@@ -15,6 +15,8 @@ from extauthz.demo.envoy import Envoy, EnvoyConfig, bootstrap_json
 
 CLUSTERS = {"grpc": "authz-grpc", "http": "authz-http"}
 
+WAIT_SECONDS = 60
+
 Edit = Callable[[dict[str, Any]], None]
 
 
@@ -51,7 +53,7 @@ class Endpoints:
     async def known(self, envoy: Envoy) -> None:
         """Wait until Envoy has taken the present endpoints."""
         wanted = {cluster: {ports[edge] for ports in self._ports.values()} for edge, cluster in CLUSTERS.items()}
-        async with ClientSession() as client:
+        async with asyncio.timeout(WAIT_SECONDS), ClientSession() as client:
             while await _seen(client, envoy, wanted) != wanted:  # noqa: ASYNC110  # Envoy tells nobody
                 await asyncio.sleep(0.05)
 

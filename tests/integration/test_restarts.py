@@ -17,7 +17,7 @@ from aiohttp import ClientSession, TCPConnector
 from extauthz.demo.envoy import Envoy, EnvoyConfig
 from extauthz.demo.upstream import Upstream
 from tests.authority import Authority
-from tests.integration.endpoints import Edit, Endpoints
+from tests.integration.endpoints import WAIT_SECONDS, Edit, Endpoints
 from tests.integration.load import OpenLoop
 from tests.integration.test_serve import Serving, ended, serving, token, write_settings
 from tests.issuer import Issuer, KeyServer
@@ -91,7 +91,7 @@ def as_it_is(cluster: dict[str, Any]) -> None:
 
 async def settled(service: Serving, status: int) -> None:
     """Wait until `/readyz` answers so."""
-    async with ClientSession() as client:
+    async with asyncio.timeout(WAIT_SECONDS), ClientSession() as client:
         while True:
             async with client.get(f"http://127.0.0.1:{service.ports['admin']}/readyz") as response:
                 if response.status == status:
@@ -221,18 +221,19 @@ async def shown(port: int, authority: Authority, own: Path, serial: int) -> None
     from cryptography import x509
 
     context = authority.client_context(own)
-    while True:
-        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
-        found = x509.load_der_x509_certificate(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
-        writer.transport.abort()
-        if found.serial_number == serial:
-            return
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+            found = x509.load_der_x509_certificate(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
+            writer.transport.abort()
+            if found.serial_number == serial:
+                return
+            await asyncio.sleep(0.05)
 
 
 async def warned(service: Serving) -> None:
     """Wait until `/readyz` warns of both edges' certificates, and is still ready."""
-    async with ClientSession() as client:
+    async with asyncio.timeout(WAIT_SECONDS), ClientSession() as client:
         while True:
             async with client.get(f"http://127.0.0.1:{service.ports['admin']}/readyz") as response:
                 told = await response.json()
