@@ -10,13 +10,14 @@ from extauthz import policy
 from extauthz.access import rbac
 from extauthz.decision import Decision
 from extauthz.found import Found
-from extauthz.gateway import Authenticator, Authorizer, Gateway, NamespaceLookup
+from extauthz.gateway import Gateway
 from extauthz.lookup import kfp
 from extauthz.lookup.artifact import namespace_of_key
 from extauthz.lookup.viewer import namespace_of_token
 from extauthz.policy import Policy
 from extauthz.request import EMPTY_BODY, Body, Request, read
 from extauthz.settings import ResponseSettings
+from extauthz.steps import Authenticator, Authorizer, NamespaceLookup
 from extauthz.subject import Subject
 
 REPOSITORY = Path(__file__).parents[1]

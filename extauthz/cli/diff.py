@@ -14,10 +14,10 @@ from extauthz.cli.options import Output, opened
 from extauthz.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
-    from extauthz.gateway import Authorizer
     from extauthz.policy import Policy
     from extauthz.replay import Change, Comparison, Verdict
     from extauthz.replay.comparison import Group
+    from extauthz.steps import Authorizer
 
 TOLD = 20
 """How many groups, users, namespaces and rules are told in text; JSON has all groups."""

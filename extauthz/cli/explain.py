@@ -14,10 +14,10 @@ from extauthz.cli import ask, told
 from extauthz.cli.options import opened
 from extauthz.decision import Decision
 from extauthz.explain import Believed, Question, decided, explained
-from extauthz.gateway import Authenticator
 from extauthz.request import Request
 from extauthz.service import Service
 from extauthz.settings import Settings
+from extauthz.steps import Authenticator
 
 
 class Part(Protocol):

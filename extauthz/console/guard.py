@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from extauthz.errors import CredentialError
-from extauthz.gateway import Authenticator, Authorizer
 from extauthz.request import read
 from extauthz.review import Attributes, NonResourceAttributes, ResourceAttributes, Review
+from extauthz.steps import Authenticator, Authorizer
 from extauthz.subject import Subject
 
 COOKIE = "extauthz-console"

@@ -8,7 +8,7 @@ from extauthz.access.authority import Authority
 from extauthz.console.app import Console
 from extauthz.console.guard import Guard
 from extauthz.console.pages import Pages, Parts
-from extauthz.gateway import Authenticator, Gateway
+from extauthz.gateway import Gateway
 from extauthz.identity import Authenticators
 from extauthz.lookup.kfp import KfpLookup
 from extauthz.observe.audit.recent import RecentDecisions
@@ -16,6 +16,7 @@ from extauthz.observe.history import History
 from extauthz.observe.meter import MeteredGateway
 from extauthz.settings import Settings
 from extauthz.settings.page import ConsoleSettings
+from extauthz.steps import Authenticator
 
 
 class Service(Protocol):

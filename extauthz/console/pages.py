@@ -13,7 +13,7 @@ from extauthz.access.authority import Authority
 from extauthz.console import charts, decisions, health, rules
 from extauthz.console.explaining import Form, Mistaken
 from extauthz.explain import Believed, decided, explained
-from extauthz.gateway import Authenticator, Gateway
+from extauthz.gateway import Gateway
 from extauthz.identity import Authenticators
 from extauthz.lookup.kfp import KfpLookup
 from extauthz.observe.audit.recent import RecentDecisions
@@ -21,6 +21,7 @@ from extauthz.observe.history import INTERVAL_SECONDS, History, Interval, bucket
 from extauthz.observe.meter import BOUNDS, Meter, MeteredGateway
 from extauthz.request import METHODS
 from extauthz.settings.identity import Identity
+from extauthz.steps import Authenticator
 
 Page = dict[str, Any]
 """What a template is given."""

@@ -27,11 +27,11 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from extauthz import __version__
 from extauthz.decision import Decision, Outcome, Reason
 from extauthz.found import Found
-from extauthz.gateway import Authenticator, Authorizer, NamespaceLookup
 from extauthz.observe.meter import MeteredGateway
 from extauthz.request import Request
 from extauthz.review import Attributes, NonResourceAttributes, Review
 from extauthz.settings.observe import TracingSettings
+from extauthz.steps import Authenticator, Authorizer, NamespaceLookup
 from extauthz.subject import Subject
 
 EXPORT_SECONDS = 2.0

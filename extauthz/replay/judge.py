@@ -13,7 +13,7 @@ from typing import cast
 from extauthz.decision import Decision
 from extauthz.errors import Refused, Unavailable
 from extauthz.found import Found
-from extauthz.gateway import Authorizer, Gateway
+from extauthz.gateway import Gateway
 from extauthz.observe.audit.mask import MASK
 from extauthz.policy import Answer, Missing, Policy, Rule
 from extauthz.policy.rule import nobody
@@ -23,6 +23,7 @@ from extauthz.request import Request
 from extauthz.request.faults import Fault
 from extauthz.review import Attributes, Review
 from extauthz.settings import ResponseSettings
+from extauthz.steps import Authorizer
 from extauthz.subject import Subject
 
 UNDECIDABLE = "undecidable"
