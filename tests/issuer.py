@@ -19,8 +19,8 @@ import jwt
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from extauthz.gateway import Authenticator
 from extauthz.request import Request, read
+from extauthz.steps import Authenticator
 from extauthz.subject import Subject
 
 NOW = 1_800_000_000
