@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 import typer
 
 from extauthz.cli.options import Output, opened
+from extauthz.cli.told import printable
 from extauthz.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
@@ -163,16 +164,16 @@ def _tell_counts(name: str, groups: list[tuple[Verdict, Group]]) -> None:
         counts[getattr(verdict, name)] += group.count
     del counts[""]
     if counts:
-        told = (f"{_printable(key)} {count}" for key, count in counts.most_common(TOLD))
+        told = (f"{printable(key)} {count}" for key, count in counts.most_common(TOLD))
         typer.echo(f"  by {name:9}  {', '.join(told)}")
 
 
 def _tell_group(verdict: Verdict, group: Group) -> None:
     words = [word for word in (verdict.user, verdict.namespace and f"in {verdict.namespace}") if word]
     ways = f"{verdict.old} -> {verdict.new}" if verdict.old else verdict.new
-    typer.echo(f"  {group.count:6}  {_printable(' '.join(words))}  {ways}")
+    typer.echo(f"  {group.count:6}  {printable(' '.join(words))}  {ways}")
     for number, request in group.examples:
-        typer.echo(f"          line {number}: {_printable(request)}")
+        typer.echo(f"          line {number}: {printable(request)}")
 
 
 def _document(comparison: Comparison) -> dict[str, Any]:
@@ -205,7 +206,3 @@ def _sorted(comparison: Comparison) -> Iterator[tuple[Change, list[tuple[Verdict
     for change in Change:
         if found := [item for item in ranked if item[0].change is change]:
             yield change, found
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else text.encode("unicode_escape").decode()

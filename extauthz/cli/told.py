@@ -15,7 +15,7 @@ from extauthz.review import NonResourceAttributes, Review, qualified
 
 def text(explained: Mapping[str, Any], decision: Decision) -> Iterator[str]:
     """Yield the lines that tell a decision and its grounds; `explained` is its JSON form."""
-    return map(_printable, _lines(explained, decision))
+    return map(printable, _lines(explained, decision))
 
 
 def _lines(explained: Mapping[str, Any], decision: Decision) -> Iterator[str]:
@@ -48,7 +48,8 @@ def _review(review: Review) -> str:
     return f"{what}: {answer}" + (f" ({review.reason})" if review.reason else "")
 
 
-def _printable(line: str) -> str:
+def printable(line: str) -> str:
+    """Return a line with what a terminal could take for a command written out."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in line
     )

@@ -1,4 +1,4 @@
-"""`extauthz validate`: find what is wrong with policies and settings before they serve."""
+"""`extauthz validate`: find what is wrong with policies, settings and policy tests before they serve."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from extauthz.errors import ConfigurationError, Problem
 
 
 def validate(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Policy and settings files, or folders.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Policy, settings and policy test files, or folders.")
+    ],
     output: Output = "text",
 ) -> None:
     """Check policy, settings and policy test files; every problem names file, line, column and a fix.
@@ -21,8 +23,8 @@ def validate(
     Example: extauthz validate policies/ settings.yaml
 
     All policy files given are checked together, as one policy, at each of their placements.
-    Exit code 0 when all is
-    well, 1 with warnings, 2 when a file cannot be used.
+
+    Exit code 0 when all is well, 1 with warnings, 2 when a file cannot be used.
     """
     import json
 

@@ -87,12 +87,6 @@ class Double(Cluster):
         self.objects.stopped.set()
         await self._runner.cleanup()
 
-    @property
-    def open_connections(self) -> int:
-        """How many client connections are open."""
-        server = self._runner.server
-        return len(server.connections) if server else 0
-
     def write(self, manifest: Object) -> Object:
         """Create or replace an object at once, without HTTP."""
         plural, namespace, _ = _key(manifest)
