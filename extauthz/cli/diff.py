@@ -110,9 +110,11 @@ def _quiet() -> Iterator[None]:
     """Tell nothing of shadows: they were told when they fell."""
     import logging
 
-    logger = logging.getLogger("extauthz.gateway")
+    from extauthz import flow
+
+    logger = logging.getLogger(flow.__name__)
     level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:

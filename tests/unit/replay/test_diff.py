@@ -240,6 +240,14 @@ def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "newly-refused: 9" in stdout
 
 
+def test_shadows_are_not_told_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They were logged when they fell; a replay of a long log would drown in them."""
+    shadow = OLD.replace("{name: runs,", "{name: runs, enforce: shadow,")
+    refused = line(decision="deny", status=403, reason="forbidden", reviews=[{**LIST, "allowed": False}])
+    assert counts(tmp_path, OLD, shadow, refused)["newly-allowed"] == 1
+    assert caplog.messages == []
+
+
 def test_a_terminal_sees_how_far_it_is(tmp_path: Path) -> None:
     """The bar goes to standard error, and only where that is a terminal; the log may come through a pipe."""
     (tmp_path / "policy.yaml").write_text(HEAD + OLD)
