@@ -361,7 +361,7 @@ async def test_a_browser_gets_a_page(mesh: DemoMesh, client: ClientSession, mode
     assert response.content_type == "text/html"
     assert response.headers["content-security-policy"].startswith("default-src 'none'")
     assert "cannot list resource" in page
-    assert "&quot;team-a&quot;" in page
+    assert 'in the namespace "team-a"' in html.unescape(page)
     async with send(client, "GET", mesh.urls[mode], RUNS, headers={**accept, "sec-fetch-mode": "cors"}) as response:
         assert response.content_type == "application/json"
 
