@@ -130,6 +130,7 @@ lock: $(VENV)-lock/.ready ## Lock the dependencies again, after a change in pypr
 	$(COMPILE) pyproject.toml --group build --constraint requirements/test.txt --output-file requirements/serve.txt
 	$(COMPILE) pyproject.toml --group build --extra bench --constraint requirements/test.txt --output-file requirements/bench.txt
 	$(COMPILE) requirements/audit.in --output-file requirements/audit.txt
+	$(COMPILE) requirements/tools.in --output-file requirements/tools.txt
 	$(COMPILE) requirements/fuzz.in --output-file requirements/fuzz.txt
 	$(COMPILE) requirements/image.in --output-file requirements/image.txt
 	$(COMPILE) tests/clients/kfp.in --output-file tests/clients/kfp.txt

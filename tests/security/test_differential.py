@@ -166,7 +166,7 @@ def aiohttp_router(_: Path) -> Iterator[Router]:
 def go_router(folder: Path) -> Iterator[Router]:
     """Go's net/http, where there is a compiler."""
     if shutil.which("go") is None:
-        pytest.skip("no Go compiler here")
+        pytest.skip("Go is missing: put a `go` of 1.24 or newer on PATH")
     binary = folder / "router"
     subprocess.run(["go", "build", "-o", str(binary), str(ROUTERS / "main.go")], check=True, timeout=300)
     with served(str(binary)) as ask:
@@ -178,11 +178,11 @@ def express_router(folder: Path) -> Iterator[Router]:
     """Express 4, whose query parser and lenient matching Kubeflow's own servers have; where npm can get it."""
     npm, node = shutil.which("npm"), shutil.which("node")
     if npm is None or node is None:
-        pytest.skip("no Node.js here")
+        pytest.skip("Node.js is missing: put `node` and `npm` on PATH")
     shutil.copy(ROUTERS / "express_app.js", folder)
     install = [npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), "express@4"]
     if subprocess.run(install, check=False, capture_output=True, timeout=120).returncode:
-        pytest.skip("Express cannot be installed here")
+        pytest.skip("Express is missing: `npm install express@4` failed")
     with served(node, str(folder / "express_app.js"), cwd=folder) as ask:
         yield ask
 
