@@ -93,6 +93,9 @@ $(VENV)/.demo: $(VENV)/.python pyproject.toml requirements/demo.txt
 
 $(VENV)/.test: $(VENV)/.python pyproject.toml requirements/test.txt
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements/test.txt
+	@# xds-protos lays an older copy over opentelemetry-proto's files.
+	sed -n '/^opentelemetry-proto==/,/[^\\]$$/p' requirements/test.txt > $(VENV)/opentelemetry-proto.txt
+	$(BIN)/pip install --quiet --force-reinstall --no-deps --require-hashes --requirement $(VENV)/opentelemetry-proto.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@ $(VENV)/.demo
 

@@ -99,7 +99,9 @@ def load_tracing(settings: Settings) -> Tracing | None:
         return None
     try:
         from extauthz.observe.tracing import Tracing
+
+        return Tracing(settings.tracing)
     except ImportError as error:
-        problem = Problem(f"tracing needs OpenTelemetry: {error}", hint="pip install 'extauthz[otel]'")
-        raise ConfigurationError(problem) from error
-    return Tracing(settings.tracing)
+        # xds-protos brings an older copy of opentelemetry-proto's files; whichever is installed last counts.
+        hint = "pip install 'extauthz[otel]', then pip install --force-reinstall --no-deps opentelemetry-proto"
+        raise ConfigurationError(Problem(f"tracing needs OpenTelemetry: {error}", hint=hint)) from error
