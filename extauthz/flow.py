@@ -19,7 +19,7 @@ from extauthz.found import Found
 from extauthz.policy import Answer, Asked, Missing, Rule, Waiting
 from extauthz.request import Request
 from extauthz.request.faults import refusal
-from extauthz.review import MissingRight, Review
+from extauthz.review import MissingRight, NonResourceAttributes, ResourceAttributes, Review
 from extauthz.steps import Steps
 from extauthz.subject import Subject
 
@@ -75,7 +75,8 @@ class Flow:
             async with asyncio.timeout(self.steps.deadline_seconds):
                 step: Decision | Missed = missed
                 while not isinstance(step, Decision):
-                    answers = await asyncio.gather(*step.values())
+                    async with asyncio.timeout(self.steps.together_seconds if _are_several_reviews(step) else None):
+                        answers = await asyncio.gather(*step.values())
                     self.answers.update(zip(step, answers, strict=True))
                     step = self.step()
                 return step
@@ -269,6 +270,10 @@ class Flow:
 
     def _ref(self) -> RuleRef | None:
         return self.rule.ref if self.rule else None
+
+
+def _are_several_reviews(missed: Missed) -> bool:
+    return len(missed) > 1 and all(isinstance(key, ResourceAttributes | NonResourceAttributes) for key in missed)
 
 
 def unknown(kind: str, identifier: str) -> Found | None:

@@ -108,6 +108,7 @@ class Service:
             response=self.settings.response,
             lookup=self.lookup,
             deadline_seconds=self.settings.deadline_seconds,
+            together_seconds=self.settings.access.settling_seconds,
         )
 
     def _grpc_edge(

@@ -70,13 +70,19 @@ class Steps:
         response: ResponseSettings,
         lookup: NamespaceLookup | None = None,
         deadline_seconds: float = 1.8,
+        together_seconds: float = 1.0,
     ) -> None:
+        """`together_seconds` is how long several reviews of one request may be waited for together.
+
+        An allow among them grows as old as that before it counts, so it is the settling time at most.
+        """
         self.in_force = InForce(policy)
         self.authenticator = authenticator
         self.authorizer = authorizer
         self.lookup = lookup
         self.identity_headers = IdentityHeaders(response)
         self.deadline_seconds = deadline_seconds
+        self.together_seconds = together_seconds
 
     @property
     def policy(self) -> Policy:

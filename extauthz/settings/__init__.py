@@ -106,6 +106,11 @@ class Access(Model):
     kubernetes: KubernetesAuthorizer | None = None
     rbac: RbacAuthorizer | None = None
 
+    @property
+    def settling_seconds(self) -> float:
+        """How far an answer may lag behind a change of rights."""
+        return (self.kubernetes.cache if self.kubernetes else ReviewCacheSettings()).settling_seconds
+
     @model_validator(mode="after")
     def _exactly_one(self) -> Access:
         if (self.kubernetes is None) == (self.rbac is None):

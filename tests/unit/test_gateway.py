@@ -273,6 +273,30 @@ async def test_a_decision_that_takes_too_long_is_refused_in_time() -> None:
     assert (decision.outcome, decision.status, decision.reason) == (Outcome.ERROR, 503, Reason.DEADLINE)
 
 
+class OneIsSlow:
+    """Allows one right once it is awaited; the other is never answered."""
+
+    def review(self, subject: Subject, attributes: Attributes) -> Review | Awaitable[Review]:
+        return self._answer(attributes)
+
+    async def _answer(self, attributes: Attributes) -> Review:
+        if isinstance(attributes, ResourceAttributes) and attributes.resource == "pods":
+            await asyncio.Event().wait()
+        return Review(attributes, allowed=True)
+
+
+async def test_an_allow_does_not_grow_old_beside_a_slower_review(tmp_path: Path) -> None:
+    """It would outlive a revocation by more than the settling time, so both are waited for no longer than that."""
+    rights = "[{verb: get, resource: runs, namespace: a}, {verb: get, resource: pods, namespace: a}]"
+    policy = policy_of(tmp_path, f"- {{name: both, match: {{path: /both}}, access: {rights}}}\n")
+    built = gateway(policy=policy, authorizer=OneIsSlow())
+    built.deadline_seconds, built.together_seconds = 3600, 0.01
+    answer = built.decide(request("GET", "/both"))
+    assert not isinstance(answer, Decision)
+    decision = await answer
+    assert (decision.outcome, decision.status, decision.reason) == (Outcome.ERROR, 503, Reason.DEADLINE)
+
+
 async def test_a_policy_replaced_while_a_check_waits_does_not_change_it(tmp_path: Path) -> None:
     """Each request sees one policy from start to end."""
     slow = Slow()
