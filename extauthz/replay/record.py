@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Required
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from extauthz.observe.audit.mask import MASK
+from extauthz.observe.audit.record import ReviewRecord, UserRecord, ValueRecord
 from extauthz.request import Body, Request
 from extauthz.request import read as read_request
 from extauthz.request.faults import Fault
@@ -30,6 +33,24 @@ _AGAIN: Mapping[str, Mapping[str, str]] = {
     Fault.FORM_BODY: {"content-type": "application/x-www-form-urlencoded"},
 }
 """Headers that bring back the faults that do not stand in the target."""
+
+
+class _Members(TypedDict, total=False):
+    """The members that are read, in the form that `AuditRecord` gives them; others may be left out or added."""
+
+    method: str
+    host: str
+    target: Required[str]
+    user: UserRecord
+    authenticator: str
+    decision: Required[str]
+    reason: str
+    values: list[ValueRecord]
+    reviews: list[ReviewRecord]
+    truncated: list[str]
+
+
+_members: TypeAdapter[_Members] = TypeAdapter(_Members)
 
 
 class Unreadable(ValueError):
@@ -66,8 +87,11 @@ def read(line: bytes) -> dict[str, Any]:
 
 
 def key(data: Mapping[str, Any]) -> bytes:
-    """Return what is the same for two records that every policy decides alike."""
-    return orjson.dumps([data.get(member) for member in _KEYED])
+    """Return what is the same for two records that every policy decides alike. Raises Unreadable."""
+    try:
+        return orjson.dumps([data.get(member) for member in _KEYED])
+    except orjson.JSONEncodeError as error:  # more can be read in it than written: lists in lists
+        raise Unreadable(f"not in the form of a record: {error}") from None
 
 
 def recorded(data: Mapping[str, Any], cookies: Collection[str] = ()) -> Recorded | None:
@@ -78,6 +102,7 @@ def recorded(data: Mapping[str, Any], cookies: Collection[str] = ()) -> Recorded
     if "method" not in data:
         return None
     try:
+        _members.validate_python(data, strict=True, extra="ignore")
         values = {item["source"]: item.get("value") for item in data.get("values", ()) if item.get("value") != MASK}
         return Recorded(
             request=_request(data, values, cookies),
@@ -87,7 +112,10 @@ def recorded(data: Mapping[str, Any], cookies: Collection[str] = ()) -> Recorded
             reviews={_attributes(item): item["allowed"] for item in data.get("reviews", ())},
             cut=next((member for member in _DECISIVE if member in data.get("truncated", ())), ""),
         )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        raise Unreadable(f"not in the form of a record: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from None
+    except (TypeError, AttributeError, ValueError) as error:
         raise Unreadable(f"not in the form of a record: {error!r}") from None
 
 

@@ -215,6 +215,35 @@ def test_lines_that_are_no_records(tmp_path: Path) -> None:
     assert diff(tmp_path, OLD, OLD, line(), options=("--log", str(tmp_path / "missing")))[0] != 0
 
 
+NESTED = "[" * 300 + "]" * 300
+"""More lists in one another than are written."""
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        line(host="deep").replace('"deep"', NESTED),
+        line(host=["h"]),
+        line(user={"username": None}),
+        line(user={"username": "alice", "groups": "system:authenticated"}),
+        line(user={"username": "alice", "groups": [["g"]]}),
+        line(authenticator={}),
+        line(reason=["allowed"]),
+        line(reviews=[{**LIST, "allowed": "no"}]),
+        line(reviews=[{**LIST, "verb": ["list"]}]),
+        line(values=[{"source": "header:x", "value": 3}]),
+        line(values=[{"source": "body:/a", "value": "1"}, {"source": "body:/a/b", "value": "1"}]),
+        line(values=[{"source": "claims:a", "value": "{"}]),
+        line(truncated="target"),
+    ],
+)
+def test_a_record_whose_members_are_of_another_type_is_not_read(tmp_path: Path, record: str) -> None:
+    """Nothing is made of it, least of all a right; the lines behind it are read."""
+    code, stdout, stderr = diff(tmp_path, OLD, OLD, record, line())
+    assert (code, "1 decisions" in stdout) == (0, True)
+    assert "line 1: not in the form of a record" in stderr
+
+
 def test_settings_say_where_the_policy_stands(tmp_path: Path) -> None:
     """Placement and hosts are those of the settings, whatever policy they name."""
     placed = "apiVersion: extauthz.dev/v1\nkind: Policy\nplacements: {inner: /in}\nrules:\n" + OLD
