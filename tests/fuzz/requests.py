@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
+
 from extauthz.edge import check
 from extauthz.errors import CredentialError, ExtauthzError
+from extauthz.gateway import Gateway
 from extauthz.lookup.artifact import namespace_of_key, run_of_key
 from extauthz.request import Body, Request, read
 from tests.cases import ALICE, Named, decided, gateway, policy_of
@@ -18,25 +21,39 @@ MAX_BODY_BYTES = 4096
 NAMESPACE_CHARACTERS = set("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
+def alices(folder: Path) -> Gateway:
+    """Return a gateway over the oracle's policy, to which everybody is alice; it needs a table of rights yet."""
+    return gateway(policy=policy_of(folder, RULES), authenticator=Named(ALICE))
+
+
+def alice_may(method: str, target: str, body: Body) -> bool:
+    """Ask the oracle."""
+    path, _, query = target.partition("?")
+    return may_pass(Asked(ALICE, method, path, query, body))
+
+
+def refuses(reply: CheckResponse) -> bool:
+    """Whether Envoy takes an answer for a refusal; what is neither that nor an allow fails."""
+    if not reply.status.code:
+        assert reply.HasField("ok_response")
+        return False
+    assert reply.denied_response.status.code >= 300
+    for option in reply.denied_response.headers:
+        assert option.header.value.isprintable(), option
+    return True
+
+
 class Judge:
-    """A gateway over the oracle's policy, and the oracle."""
+    """A gateway, and the oracle."""
 
     def __init__(self, folder: Path) -> None:
-        self._gateway = gateway(policy=policy_of(folder, RULES), authenticator=Named(ALICE))
+        self._gateway = alices(folder)
 
     def __call__(self, request: Request) -> None:
         self._gateway.authorizer = Table()
         decision = decided(self._gateway.decide(request))
-        reply = check.response_of(decision, request)
-        if decision.allowed:
-            path, _, query = request.target.partition("?")
-            assert may_pass(Asked(ALICE, request.method, path, query, request.body)), request
-            assert reply.HasField("ok_response")
-            return
-        assert reply.status.code
-        assert reply.denied_response.status.code >= 300
-        for option in reply.denied_response.headers:
-            assert option.header.value.isprintable(), option
+        assert refuses(check.response_of(decision, request)) is not decision.allowed
+        assert not decision.allowed or alice_may(request.method, request.target, request.body), request
 
 
 class CheckRequest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.fuzz import files, requests, wires
+from tests.fuzz import edges, files, records, requests, wires
 
 Target = Callable[[bytes], None]
 
@@ -20,6 +20,9 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "policy": files.policy_file,
     "settings": files.settings_file,
     "manifests": files.manifests,
+    "record": records.Record,
+    "http-check": edges.HttpChecks,
+    "grpc-check": edges.GrpcCalls,
     "http1": lambda _: wires.http1,
     "http2": lambda _: wires.http2,
 }

@@ -61,6 +61,14 @@ def granted(user: str, right: Right) -> bool:
     return bool(RIGHTS.get(user, set()) & {right, (*right[:3], "")})
 
 
+def right_of(attributes: Attributes) -> Right:
+    """Return the right that a review asks for."""
+    if isinstance(attributes, NonResourceAttributes):
+        return attributes.verb, attributes.path, "", ""
+    resource = "/".join(filter(None, (attributes.resource, attributes.subresource)))
+    return attributes.verb, resource, attributes.namespace, attributes.name
+
+
 class Table:
     """An authorizer that knows the table above, and what it was asked."""
 
@@ -68,11 +76,7 @@ class Table:
         self.asked: list[tuple[str, Right]] = []
 
     def review(self, subject: Subject, attributes: Attributes) -> Review:
-        if isinstance(attributes, NonResourceAttributes):
-            right = (attributes.verb, attributes.path, "", "")
-        else:
-            resource = "/".join(filter(None, (attributes.resource, attributes.subresource)))
-            right = (attributes.verb, resource, attributes.namespace, attributes.name)
+        right = right_of(attributes)
         self.asked.append((subject.user, right))
         return Review(attributes, granted(subject.user, right), "a word of the authorizer's")
 
