@@ -49,9 +49,9 @@ format: $(VENV)/.test ## Format the code
 
 FUZZ_SECONDS ?= 60
 
-fuzz: $(VENV)/.test ## Fuzz each target for FUZZ_SECONDS, guided by coverage (Linux on x86-64)
+fuzz: $(VENV)/.test ## Fuzz each target for FUZZ_SECONDS, guided by coverage, and write docs/fuzz.md (Linux on x86-64)
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements/fuzz.txt
-	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --markdown docs/fuzz.md $(ARGS)
 
 image-check: ## Run the Dockerfile's steps without Docker, in a folder of their own, and what they build
 	$(PYTHON) .ci/image.py $(PYTHON)
