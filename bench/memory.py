@@ -2,7 +2,8 @@
 
     python -m bench.memory [--tokens 10000] [--reviews 100000] [--distinct] [--json FILE]
 
-The service runs as its own process against the test API server; every token and every
+The service runs as its own process against the test API server, with a ServiceAccount's files
+as in a pod (a kubeconfig takes 13 MB more, for the package that reads it); every token and every
 review comes in through the HTTP edge. What counts is the resident memory of the service's
 process. `--distinct` gives each user namespaces of their own, so that no two reviews share
 a word; else all users ask about the same ten namespaces.
@@ -14,6 +15,7 @@ import argparse
 import asyncio
 import json
 import re
+import shlex
 import sys
 import tempfile
 import time
@@ -25,14 +27,17 @@ from pathlib import Path
 
 import yaml
 from aiohttp import ClientSession, TCPConnector
+from yarl import URL
 
 from tests.apiserver import Cluster
 from tests.apiserver.manifests import binding, group, role, rule
+from tests.apiserver.tokens import EXTAUTHZ
 from tests.issuer import ABSENT, Issuer
 
 REPOSITORY = Path(__file__).parent.parent
 AT_ONCE = 32
 RIGHTS = rule(["list"], ["runs"], ["pipelines.kubeflow.org"])
+MOUNTED = "/run/secrets/kubernetes.io/serviceaccount"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +53,9 @@ class Result:
 
 
 @asynccontextmanager
-async def process(*arguments: str, ready: str) -> AsyncIterator[tuple[Process, str]]:
-    """Run a Python module until the block ends; yield it and the first line that holds `ready`."""
-    started = await asyncio.create_subprocess_exec(sys.executable, "-m", *arguments, stdout=PIPE, stderr=PIPE)
+async def process(*command: str, ready: str) -> AsyncIterator[tuple[Process, str]]:
+    """Run a command until the block ends; yield it and the first line that holds `ready`."""
+    started = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
     assert started.stdout
     assert started.stderr
     try:
@@ -60,14 +65,32 @@ async def process(*arguments: str, ready: str) -> AsyncIterator[tuple[Process, s
             line = (await stream.readline()).decode()
             told += line
             if not line:
-                raise SystemExit(f"{arguments[0]} ended before it served: {told}")
+                raise SystemExit(f"{' '.join(command)} ended before it served: {told}")
         yield started, line
     finally:
         started.kill()
         await started.wait()
 
 
-def write_settings(folder: Path, kubeconfig: str, issuer: Issuer) -> Path:
+def in_pod(url: str, account: Path, *command: str) -> list[str]:
+    """Return a command that finds itself in a pod: files of a ServiceAccount, and an environment that names the API server."""
+    address = URL(url)
+    python = shlex.join([sys.executable, "-m", *command])
+    mounted = f"mount -t tmpfs tmpfs /run && mkdir -p {MOUNTED} && cp {shlex.quote(str(account))}/* {MOUNTED}"
+    named = f"KUBERNETES_SERVICE_HOST={address.host} KUBERNETES_SERVICE_PORT={address.port}"
+    return ["unshare", "--map-root-user", "--mount", "sh", "-c", f"{mounted} && {named} exec {python}"]
+
+
+def write_account(folder: Path, authority: Path) -> Path:
+    """Write the files of a ServiceAccount, as they are mounted into a pod."""
+    account = folder / "account"
+    account.mkdir()
+    (account / "token").write_text(EXTAUTHZ)
+    (account / "ca.crt").write_bytes(authority.read_bytes())
+    return account
+
+
+def write_settings(folder: Path, issuer: Issuer) -> Path:
     """Write the service's settings: nothing ends by its time while we measure."""
     (folder / "jwks.json").write_bytes(issuer.jwks())
     keys = {"file": str(folder / "jwks.json")}
@@ -76,7 +99,7 @@ def write_settings(folder: Path, kubeconfig: str, issuer: Issuer) -> Path:
         "kind": "Settings",
         "listeners": {edge: {"address": "127.0.0.1:0"} for edge in ("grpc", "http", "admin")},
         "identity": {"jwt": [{"issuer": issuer.name, "audiences": [issuer.audience], "keys": keys}]},
-        "access": {"kubernetes": {"kubeconfig": kubeconfig, "cache": {"allowSeconds": 3600}}},
+        "access": {"kubernetes": {"cache": {"allowSeconds": 3600}}},
         "policy": {"paths": [str(folder / "policy.yaml")]},
     }
     (folder / "policy.yaml").write_text(POLICY)
@@ -141,13 +164,16 @@ async def measure(folder: Path, users: int, reviews: int, *, distinct: bool) -> 
     """Fill the caches of a service; return its memory before, between and after."""
     issuer = Issuer()
     signed, each = tokens(issuer, users), reviews // users
-    arguments = ("tests.apiserver", "--folder", str(folder / "server"))
-    async with process(*arguments, ready="{") as (_, told), ClientSession(connector=TCPConnector(limit=0)) as client:
-        server = json.loads(told)
-        async with Cluster(server["url"], None, folder / "server") as cluster:
+    served = folder / "server"
+    server = (sys.executable, "-m", "tests.apiserver", "--folder", str(served), "--tls")
+    async with process(*server, ready="{") as (_, told), ClientSession(connector=TCPConnector(limit=0)) as client:
+        url = json.loads(told)["url"]
+        authority = served / "pki" / "ca.crt"
+        async with Cluster(url, authority, served) as cluster:
             await cluster.apply(role("reader", RIGHTS), binding("all", "reader", group("system:authenticated")))
-        file = write_settings(folder, server["kubeconfig"], issuer)
-        async with process("extauthz", "serve", "--config", str(file), ready="serving:") as (service, line):
+        file = write_settings(folder, issuer)
+        command = in_pod(url, write_account(folder, authority), "extauthz", "serve", "--config", str(file))
+        async with process(*command, ready="serving:") as (service, line):
             ports = dict(re.findall(r"(grpc|http|admin) (\d+)", line.partition("serving:")[2]))
             url = f"http://127.0.0.1:{ports['http']}"
             await ask_all(client, url, iter([(signed[0], "warm-up")]))

@@ -43,7 +43,7 @@ class IdentityHeaders:
         self._everything = (*own, *self._always)
         spellings = {spelling for name in NAMING_A_USER for spelling in header_spellings(name)}
         self._impostors = frozenset(spellings.difference(self._everything))
-        self._known = lru_cache(maxsize=4096)(self._told)
+        self._known = lru_cache(maxsize=1024)(self._told)
 
     def of(self, subject: Subject | None, headers: Mapping[str, str]) -> tuple[Headers, tuple[str, ...]]:
         """Return the headers to set, and those to remove of what was sent and of what may have been.

@@ -21,7 +21,7 @@ from extauthz.identity.fetch import key_source
 from extauthz.identity.review import ReviewingVerifier, TokenReviewer
 from extauthz.identity.store import Clock, KeyStore, Sleep
 from extauthz.identity.token import UnverifiedToken, read_token
-from extauthz.identity.verified import Belief, Verified
+from extauthz.identity.verified import Belief, KnownClaims, Verified
 from extauthz.identity.verifier import Verifier
 from extauthz.identity.web import Resolve
 from extauthz.request import Request
@@ -159,7 +159,8 @@ class TokenAuthenticator:
         until = min(verified.until, self._clock() + self._settings.max_cache_seconds)
         belief = Belief(until, verified.store, verified.keys, self._clock)
         self._known.pop(credential, None)
-        subject = self._known[credential] = dataclasses.replace(verified.subject, ground=belief)
+        claims = KnownClaims(*credential) if verified.subject.claims else verified.subject.claims
+        subject = self._known[credential] = dataclasses.replace(verified.subject, ground=belief, claims=claims)
         return subject
 
 
