@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 OAUTH2_PROXY_VERSION := v7.15.6
 OAUTH2_PROXY := .tools/oauth2-proxy-$(OAUTH2_PROXY_VERSION)/oauth2-proxy
 
-.PHONY: help run test fuzz chaos soak clients pictures lint format lock audit sbom bench steps bench-peers clean schemas image-check docs
+.PHONY: help run test fuzz mutants chaos soak clients pictures lint format lock audit sbom bench steps bench-peers clean schemas image-check docs
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,12 @@ fuzz: $(VENV)/.test ## Fuzz each target for FUZZ_SECONDS, guided by coverage, an
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements/fuzz.txt
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --markdown docs/fuzz.md $(ARGS)
 
+# One at a time: tests wait for real clocks, and a stalled one would count as noticed.
+mutants: $(VENV)/.test ## Change what decides in one place at a time, and see which changes the tests notice; takes hours
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/mutation.txt
+	$(BIN)/mutmut run --max-children 1 $(MUTANTS)
+	$(BIN)/python -m tests.mutation
+
 image-check: ## Run the Dockerfile's steps without Docker, in a folder of their own, and what they build
 	$(PYTHON) .ci/image.py $(PYTHON)
 
@@ -80,7 +86,7 @@ docs: $(VENV)/.test ## Write what is generated anew: docs/settings.md and the JS
 	for kind in audit policy settings shadow test; do $(BIN)/extauthz schema $$kind > policies/schema/$$kind.schema.json; done
 
 clean: ## Remove everything that was built
-	rm -rf $(VENV) $(VENV)-* .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* build dist
+	rm -rf $(VENV) $(VENV)-* .tools mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* build dist
 
 $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
@@ -135,6 +141,7 @@ lock: $(VENV)-lock/.ready ## Lock the dependencies again, after a change in pypr
 	$(COMPILE) requirements/audit.in --output-file requirements/audit.txt
 	$(COMPILE) requirements/tools.in --output-file requirements/tools.txt
 	$(COMPILE) requirements/fuzz.in --output-file requirements/fuzz.txt
+	$(COMPILE) requirements/mutation.in --constraint requirements/test.txt --output-file requirements/mutation.txt
 	$(COMPILE) requirements/image.in --output-file requirements/image.txt
 	$(COMPILE) tests/clients/kfp.in --output-file tests/clients/kfp.txt
 	$(COMPILE) tests/clients/jupyter.in --output-file tests/clients/jupyter.txt
