@@ -73,7 +73,7 @@ async def process(*command: str, ready: str) -> AsyncIterator[tuple[Process, str
 
 
 def in_pod(url: str, account: Path, *command: str) -> list[str]:
-    """Return a command that finds itself in a pod: files of a ServiceAccount, and an environment that names the API server."""
+    """Return a command that finds itself in a pod, by its ServiceAccount's files and its environment."""
     address = URL(url)
     python = shlex.join([sys.executable, "-m", *command])
     mounted = f"mount -t tmpfs tmpfs /run && mkdir -p {MOUNTED} && cp {shlex.quote(str(account))}/* {MOUNTED}"
