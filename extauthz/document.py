@@ -232,7 +232,9 @@ def _explain(item: ErrorDetails, label: str, model: type[BaseModel]) -> tuple[st
     kind, given = item["type"], item["input"]
     if kind == "extra_forbidden":
         key = str(item["loc"][-1])
-        return f"unknown key {key!r}", near(key, _keys(model))
+        keys = _keys(model)
+        misplaced = "the key belongs to another section: check the indentation"
+        return f"unknown key {key!r}", misplaced if key in keys else near(key, keys)
     if kind == "missing":
         return f"required key {item['loc'][-1]!r} is missing", ""
     if kind == "value_error":

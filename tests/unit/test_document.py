@@ -167,6 +167,12 @@ def test_each_fault_names_its_place(content: bytes, place: tuple[int, int], mess
     ("content", "place", "message", "hint"),
     [
         ("nmae: x\nname: y", (1, 1), "unknown key 'nmae'", "did you mean 'name'?"),
+        (
+            "name: y\nmaxBytes: 1",
+            (2, 1),
+            "unknown key 'maxBytes'",
+            "the key belongs to another section: check the indentation",
+        ),
         ("name: y\nleaves:\n  - maxByte: 1", (3, 5), "unknown key 'maxByte'", "did you mean 'maxBytes'?"),
         ("name: y\nleaves:\n  - max_bytes: 1", (3, 5), "unknown key 'max_bytes'", "did you mean 'maxBytes'?"),
         ("name: y\nxyzzy: 1", (2, 1), "unknown key 'xyzzy'", ""),
