@@ -1,6 +1,7 @@
 """Load on an edge without Envoy, full or at a constant rate: raw sockets, requests written once, answers counted.
 
-Only as much of HTTP/2 as counting needs; every answer is looked at for an allow by its size.
+Only as much of HTTP/2 as counting needs; every answer is looked at for an allow by its size. Requests differ
+in their id, as real ones do: by it is drawn which of them the audit log tells.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ import hpack
 from bench.openloop import LAST_ANSWER_SECONDS, Lost, Outcome, due_times
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+REQUEST_ID = b"6f3c1f0e-9f9c-4e0f-8a2a-1b1f0c6d7e8f"
+"""The id in every prepared request."""
+IDS = 500
 _HEADER = struct.Struct(">HBBBL")
+_LENGTH_PREFIX = b"\0\0\0\0\0"
 _LARGEST = 2**31 - 1
 
 
@@ -27,12 +32,12 @@ class Http1Client:
     def __init__(self, port: int, request: bytes) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._request = request
+        self._requests = itertools.cycle(with_ids(request))
         self._size = 0
         self._received = 0
 
     def ask(self, count: int) -> None:
-        self.socket.sendall(self._request * count)
+        self.socket.sendall(b"".join(itertools.islice(self._requests, count)))
 
     def receive(self) -> int:
         """Return how many whole answers have come; all have the size of the first."""
@@ -53,8 +58,8 @@ class Http2Client:
     def __init__(self, port: int, message: bytes) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._call = _parts(message)
-        self._size = len(self._call[-1])
+        self._calls = itertools.cycle([_parts(each) for each in with_ids(message)])
+        self._size = len(message) + len(_LENGTH_PREFIX)
         self._stream = -1
         self._credit = 65535
         self._wanted = 0
@@ -100,7 +105,7 @@ class Http2Client:
         out = []
         while self._wanted and self._credit >= self._size:
             self._stream += 2
-            out.append(self._stream.to_bytes(4, "big").join(self._call))
+            out.append(self._stream.to_bytes(4, "big").join(next(self._calls)))
             self._wanted -= 1
             self._credit -= self._size
         if out:
@@ -116,6 +121,11 @@ class Http2Client:
 
 
 Client = Http1Client | Http2Client
+
+
+def with_ids(request: bytes) -> list[bytes]:
+    """Return copies of a request that differ in nothing but their id."""
+    return [request.replace(REQUEST_ID, b"%036d" % number) for number in range(IDS)]
 
 
 def _read(source: socket.socket) -> bytes:

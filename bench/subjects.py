@@ -24,7 +24,7 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
 from envoy.service.auth.v3 import external_auth_pb2
 
-from bench.edge_load import Client, Http1Client, Http2Client
+from bench.edge_load import REQUEST_ID, Client, Http1Client, Http2Client
 from extauthz.demo.issuer import AUDIENCE, Signer
 from extauthz.demo.mesh import MANIFESTS
 
@@ -215,7 +215,7 @@ def headers(token: str) -> dict[str, str]:
         "authorization": f"Bearer {token}",
         "accept": "application/json",
         "user-agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36",
-        "x-request-id": "6f3c1f0e-9f9c-4e0f-8a2a-1b1f0c6d7e8f",
+        "x-request-id": REQUEST_ID.decode(),
         "x-ext-authz": "allow",  # what Istio's sample looks for
         **{f"x-header-{number}": f"a value of usual length {number}" for number in range(20)},
     }

@@ -62,8 +62,9 @@ class HeadKeys:
             return None
         if len(self._inert) >= MAX_INERT:
             self._inert.clear()
-        lines = asked.head[:-4].split(b"\r\n")[1:]
-        self._inert.update(filter(self._is_inert, lines))
+        for line in asked.head[:-4].split(b"\r\n")[1:]:
+            if line not in self._inert and self._is_inert(line):
+                self._inert.add(line)
         self._remember(asked.head, found[0])
         return found[0]
 
