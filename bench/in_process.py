@@ -5,9 +5,9 @@
     python -m bench.in_process cache REVIEWS
 
 Prints one line of JSON: CPU microseconds per check, and resident memory in MB. With `edge` one request
-comes again and again; with `policy` so many rules are there, and the last one decides it; with `cache`
-requests are drawn at random from all whose reviews are kept, of up to 10,000 users; no two are the same, so that
-no whole answer is remembered.
+comes again and again. With `policy` so many rules are there, and requests are drawn at random for all of them; with
+`cache` requests are drawn from all whose reviews are kept, of up to 10,000 users. No two that are drawn are the
+same, and they are more than any memory of requests holds, so that no answer and no rule is remembered.
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ import uvloop
 
 from bench.edge_load import HELLO, SEEN, call
 from bench.edge_server import cached, with_edge
-from bench.subjects import RULES, Running, headers, http_of, prepare
+from bench.subjects import Running, headers, http_of, paths, prepare
 from bench.transport import Source, Wire
 from extauthz import settings
 from extauthz.access.authority import Authority
 from extauthz.access.cache import CachedAuthorizer
 from extauthz.access.kept import Question
 from extauthz.access.review_key import review_key
+from extauthz.edge.native.memory import MAX_KEPT
+from extauthz.policy.known import MAX_KNOWN
 from extauthz.review import Attributes, ResourceAttributes, Review
 from extauthz.service import Service
 from extauthz.subject import Subject
@@ -45,8 +47,8 @@ MAX_USERS = 10_000
 ROUNDS = 7
 CHECKS = 3_000
 """Per round."""
-DRAWN = 3_000
-"""How many different requests of all are asked."""
+DRAWN = max(MAX_KEPT, MAX_KNOWN) + 1_000
+"""How many different requests are drawn, whatever the size: more than the memories of answers and of rules hold."""
 
 
 class Everybody:
@@ -60,9 +62,9 @@ class Everybody:
         return Review(attributes, allowed=True)
 
 
-async def edge(protocol: str, rules: int, folder: Path) -> dict[str, float]:
+async def edge(protocol: str, folder: Path) -> dict[str, float]:
     """Measure one request that is asked again and again."""
-    requests = prepare(folder, rules=rules).requests
+    requests = prepare(folder).requests
     async with _serving(f"native-{protocol}", folder) as (service, wire):
         service.gateway.authorizer = cached(service.authority)
         if protocol == "http":
@@ -71,6 +73,17 @@ async def edge(protocol: str, rules: int, folder: Path) -> dict[str, float]:
         streams = iter(range(1, 2**31, 2))
         rounds = [[call(requests.grpc, next(streams)) for _ in range(CHECKS)] for _ in range(ROUNDS + 1)]
         return await _measured(wire, rounds[0], rounds[1:])
+
+
+async def policy(rules: int, folder: Path) -> dict[str, float]:
+    """Measure with so many rules."""
+    prepared = prepare(folder, rules=rules)
+    async with _serving("native-http", folder) as (service, wire):
+        service.gateway.authorizer = cached(service.authority)
+        draw = random.Random(1)  # the same requests in every run
+        targets = [f"{draw.choice(paths(rules))}?namespace=team-a&page_size={page}" for page in range(DRAWN)]
+        drawn = [http_of(headers(prepared.token), target) for target in targets]
+        return await _measured(wire, drawn, [drawn] * ROUNDS)
 
 
 async def cache(reviews: int, folder: Path) -> dict[str, float]:
@@ -151,9 +164,9 @@ def main() -> None:
         if scenario == "cache":
             found = uvloop.run(cache(int(value), Path(name)))
         elif scenario == "policy":
-            found = uvloop.run(edge("http", int(value), Path(name)))
+            found = uvloop.run(policy(int(value), Path(name)))
         else:
-            found = uvloop.run(edge(value, RULES, Path(name)))
+            found = uvloop.run(edge(value, Path(name)))
     print(json.dumps(found))
 
 

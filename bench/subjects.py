@@ -47,6 +47,10 @@ class Subject:
     command: tuple[str, ...]
     port: int = 0
     """Where it listens; 0 for those that choose, and print what they chose."""
+    decides: bool = False
+    """Whether it looks at the request, so that it refuses others."""
+    note: str = ""
+    """What it does more than answer checks."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,10 @@ class Prepared:
     """The requests, and who signs tokens that the settings trust."""
 
     requests: Requests
+    token: str
+    """The requests' token."""
+    refused: dict[str, Requests]
+    """Requests that are to be refused, by what is wrong with them."""
     signer: Signer
 
 
@@ -141,6 +149,12 @@ def _await(process: subprocess.Popen[bytes], port: int) -> None:
     raise ServerEnded
 
 
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
 def ours(name: str, folder: Path) -> tuple[str, ...]:
     """Return the command of one of our edges."""
     return (sys.executable, "-m", "bench.edge_server", name, str(folder))
@@ -166,7 +180,7 @@ def subjects(folder: Path, *, everything: bool = False) -> list[Subject]:
         if noop:
             found.append(Subject(yardstick, protocol, yardstick, (str(noop), protocol)))
         names = [f"native-{protocol}", *(others if everything else ())]
-        found += (Subject(name, protocol, yardstick, ours(name, folder)) for name in names)
+        found += (Subject(name, protocol, yardstick, ours(name, folder), decides=True) for name in names)
     return found
 
 
@@ -194,17 +208,32 @@ def prepare(folder: Path, *, rules: int = RULES) -> Prepared:
     groups: list[str] = []
     while len(token := signer.sign(USER, groups)) < TOKEN_BYTES:
         groups.append(f"research-department-{len(groups)}")
-    return Prepared(Requests(check_of(headers(token)), http_of(headers(token))), signer)
+    forger = Signer(rsa.generate_private_key(65537, 2048), signer.issuer)
+    forger.jwk = signer.jwk  # its tokens name the trusted key
+    refused = {
+        "a forged token": _requests(forger.sign(USER, groups)),
+        "a foreign namespace": _requests(token, TARGET.replace("team-a", "team-b")),
+    }
+    return Prepared(_requests(token), token, refused, signer)
+
+
+def _requests(token: str, target: str = TARGET) -> Requests:
+    return Requests(check_of(headers(token), target), http_of(headers(token), target))
+
+
+def paths(rules: int) -> list[str]:
+    """Return the paths of a policy with so many rules; the last one is the request's."""
+    resources = [*(f"things{number}" for number in range(rules - 1)), "runs"]
+    return [f"/pipeline/apis/v2beta1/{resource}" for resource in resources]
 
 
 def policy(rules: int) -> str:
-    """Return a policy with so many rules; the last one decides the request."""
-    resources = [*(f"things{number}" for number in range(rules - 1)), "runs"]
+    """Return a policy with so many rules; the last one decides the request, and all ask for the same right."""
     access = "{verb: list, group: pipelines.kubeflow.org, resource: runs, namespace: query:namespace}"
     written = (
-        f"  - name: list-{resource}\n    match: {{methods: [GET], path: /pipeline/apis/v2beta1/{resource}}}\n"
+        f"  - name: list-{path.rpartition('/')[2]}\n    match: {{methods: [GET], path: {path}}}\n"
         f"    access: [{access}]\n"
-        for resource in resources
+        for path in paths(rules)
     )
     return "apiVersion: extauthz.dev/v1\nkind: Policy\nrules:\n" + "".join(written)
 
