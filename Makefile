@@ -69,7 +69,7 @@ steps: $(VENV)/.bench ## Measure each step of a cached check as a ratio to a fix
 	$(BIN)/python -m pytest -q -s bench/test_steps.py $(ARGS)
 
 # Istio's sample listens on all addresses, so peers run where there is nothing but loopback.
-bench-peers: $(VENV)/.bench ## Measure other servers beside ours, where Go is installed
+bench-peers: $(VENV)/.bench ## Measure other servers beside ours; OPA_ENVOY= and KUBE_RBAC_PROXY= name built ones
 	$(BIN)/python -m bench.build_peers
 	unshare --map-root-user --net sh -c 'ip link set lo up && exec $(BIN)/python -m bench --peers $(ARGS)'
 

@@ -1,7 +1,8 @@
 """All benches: `make bench`, or `python -m bench [--peers] [--only WORD] [--rounds 3] [--seconds 2]`.
 
 Prints a table and the gates, writes `bench/results/*.json` and the README's table, and draws `*.svg` where matplotlib
-is there. Exit code 1 when a gate does not hold. Servers stay on 127.0.0.1; all loads are bounded.
+is there. The JSON is written after each section, so that a run that is cut off keeps what it has. Exit code 1 when a
+gate does not hold. Servers stay on 127.0.0.1; all loads are bounded.
 """
 
 from __future__ import annotations
@@ -12,19 +13,22 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from bench import cold_start, edges, peers, report, through_envoy
-from bench.gates import Rows, gates, peer_gates
-from bench.row import Gate, Row
+from bench.gates import Rows, gates_of
+from bench.report import RESULTS
+from bench.row import Row, Sections
+from bench.run import run
 from bench.subjects import LOAD_CORE, ROOT, SERVER_CORE, Subject, pin, prepare, subjects
 
-RESULTS = ROOT / "bench" / "results"
 RULES = (10, 300, 3_000)
 REVIEWS = (1_000, 100_000, 1_000_000)
 NAMESPACES = (20, 200, 2_000, 10_000)
@@ -35,28 +39,37 @@ BINDINGS = 5
 def main() -> int:
     """Return the exit code."""
     arguments = _arguments()
-    console = Console(width=None if sys.stdout.isatty() else 150)
-    began = time.monotonic()
-    if arguments.peers:
-        rows, about = peers.run(console, seconds=arguments.seconds, rounds=arguments.rounds)
-        found: list[Gate] = peer_gates(Rows(rows))
-        name = "peers"
-    else:
-        rows, about, name = _run(console, arguments), {}, "bench"
-        found = gates(Rows(rows))
-    took = round(time.monotonic() - began)
-    about = {**about, "tookSeconds": took, "rounds": arguments.rounds, "secondsEach": arguments.seconds}
+    console = Console(width=None if sys.stdout.isatty() else 170)
+    name = "peers" if arguments.peers else "bench"
+    about = {"day": datetime.now(UTC).date().isoformat(), "rounds": arguments.rounds, "secondsEach": arguments.seconds}
+    with _peers(console, arguments) if arguments.peers else nullcontext(_sections(arguments)) as sections:
+        wanted = {section: measure for section, measure in sections.items() if arguments.only in section}
+        more = {"versions": peers.versions()} if arguments.peers else {}
+        rows, told = run(
+            console, wanted, {**about, **more}, _nowhere if arguments.only else partial(report.save, RESULTS, name)
+        )
+    found = gates_of(name, Rows(rows))
     report.show(console, rows, found)
     if not arguments.only:
-        report.write(RESULTS, name, rows, found, about)
+        report.publish(RESULTS, name, rows, found, told)
         _draw(console, name, rows)
-    console.print(f"{took} s")
+    console.print(f"{sum(told['seconds'].values()):.0f} s; other work had {told['othersCores']} cores")
     return 0 if all(gate.ok for gate in found) else 1
+
+
+def _nowhere(rows: list[Row], about: Mapping[str, Any]) -> None:
+    """Write nothing: a part is no run."""
+
+
+def _peers(console: Console, arguments: argparse.Namespace) -> AbstractContextManager[Sections]:
+    for name, version in peers.versions().items():
+        console.print(f"{name}: {version}")
+    return peers.sections(seconds=arguments.seconds, rounds=arguments.rounds)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", action="store_true", help="measure other servers beside ours, where Go is installed")
+    parser.add_argument("--peers", action="store_true", help="measure other servers beside ours")
     parser.add_argument("--only", default="", metavar="WORD", help="run what has this in its name; writes nothing")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.5, help="how long each server is loaded in each round")
@@ -64,8 +77,8 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(console: Console, arguments: argparse.Namespace) -> list[Row]:
-    sections: dict[str, Callable[[], list[Row]]] = {
+def _sections(arguments: argparse.Namespace) -> Sections:
+    return {
         "in process": _in_process,
         "edges": lambda: _edges(arguments),
         "envoy": lambda: _through_envoy(arguments),
@@ -77,18 +90,11 @@ def _run(console: Console, arguments: argparse.Namespace) -> list[Row]:
         "revocation": _revocation,
         "memory": _memory,
     }
-    rows: list[Row] = []
-    for name, section in sections.items():
-        if arguments.only in name:
-            console.print(f"{name} ...", style="dim")
-            rows += section()
-    return rows
 
 
 def _edges(arguments: argparse.Namespace) -> list[Row]:
     def run(found: list[Subject], folder: Path) -> list[Row]:
-        requests = prepare(folder).requests
-        return edges.run(found, requests, seconds=arguments.seconds, rounds=arguments.rounds)
+        return edges.run(found, prepare(folder), seconds=arguments.seconds, rounds=arguments.rounds)
 
     return _with_subjects(arguments, run)
 

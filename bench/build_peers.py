@@ -1,6 +1,8 @@
-"""Builds the other servers with the ordinary Go client: `python -m bench.build_peers`.
+"""Finds or builds the other servers: `python -m bench.build_peers`.
 
-What cannot be had or built is said and left out; `bench/peers/built.json` lists the rest with versions.
+A server that somebody has built already is taken first: the file that a variable names (`OPA_ENVOY`,
+`KUBE_RBAC_PROXY`, `ISTIO_SAMPLE`), else its usual name on PATH. Everything else the ordinary Go client builds.
+What cannot be had is said and left out; `build/peers/built.json` lists the rest with versions.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.subjects import ROOT
@@ -20,39 +23,82 @@ BUILT = ROOT / "build" / "peers"
 LIST = BUILT / "built.json"
 OURS = {"go-noop": "go-noop", "opa-engine": "opa"}
 """Servers whose source is here, by their names; each has a folder with a module."""
-INSTALLED = {
-    "opa-envoy": "github.com/open-policy-agent/opa-envoy-plugin/cmd/opa-envoy-plugin@latest",
-    "istio-sample": "istio.io/istio/samples/extauthz/cmd/extauthz@v0.0.0-20260827124520-eed52ebb66ad",
-    "kube-rbac-proxy": "github.com/brancz/kube-rbac-proxy/cmd/kube-rbac-proxy@latest",
-}
-"""Servers that are installed, by their names."""
 SECONDS = 1200.0
+MODULES = ("google.golang.org/grpc", "github.com/open-policy-agent/opa", "k8s.io/apiserver")
+"""What a server rests on, and is worth telling apart by."""
+
+
+@dataclass(frozen=True)
+class Other:
+    """A server whose source is elsewhere."""
+
+    package: str
+    """What `go install` is asked for."""
+    executable: str = ""
+    """Its usual name on PATH; empty where that would be ambiguous."""
+    version: str = ""
+    """The argument that makes it tell its version."""
+
+
+OTHERS = {
+    "opa-envoy": Other(
+        "github.com/open-policy-agent/opa-envoy-plugin/cmd/opa-envoy-plugin@latest", "opa-envoy-plugin", "version"
+    ),
+    "istio-sample": Other("istio.io/istio/samples/extauthz/cmd/extauthz@v0.0.0-20260827124520-eed52ebb66ad"),
+    "kube-rbac-proxy": Other(
+        "github.com/brancz/kube-rbac-proxy/cmd/kube-rbac-proxy@latest", "kube-rbac-proxy", "--version"
+    ),
+}
+"""Servers whose source is elsewhere, by their names."""
 
 
 def main() -> None:
-    """Build everything that can be built."""
+    """Find or build everything that can be had."""
+    BUILT.mkdir(parents=True, exist_ok=True)
     go = shutil.which("go")
     if go is None:
-        print("Go is not on PATH: there are no peers to measure.")
-        return
-    BUILT.mkdir(parents=True, exist_ok=True)
-    built = {name: _build(go, name, folder) for name, folder in OURS.items()}
-    built |= {name: _install(go, name, package) for name, package in INSTALLED.items()}
-    LIST.write_text(json.dumps({name: version for name, version in built.items() if version}, indent=1) + "\n")
+        print("Go is not on PATH: only servers that are built already can be measured.", file=sys.stderr)
+    had = [name for name, folder in OURS.items() if go and _build(go, name, folder)]
+    had += [name for name, other in OTHERS.items() if _found(name, other) or (go and _install(go, name, other))]
+    told = {name: version(BUILT / name, go, OTHERS[name].version if name in OTHERS else "") for name in had}
+    LIST.write_text(json.dumps(told, indent=1) + "\n")
+    for name, version_ in told.items():
+        print(f"{name}: {version_}")
 
 
-def _build(go: str, name: str, folder: str) -> str:
-    command = [go, "build", "-o", str(BUILT / name), "."]
-    return _version(go, name, _run(command, name, PEERS / folder))
+def variable(name: str) -> str:
+    """Return the environment variable that names a server's file."""
+    return name.upper().replace("-", "_")
 
 
-def _install(go: str, name: str, package: str) -> str:
+def existing(name: str, other: Other) -> Path | None:
+    """Return the file of a server that is built already. Ends the program where a variable names none."""
+    named = os.environ.get(variable(name))
+    file = shutil.which(named or other.executable) if named or other.executable else None
+    if named and file is None:
+        raise SystemExit(f"{variable(name)}={named} is no file that can be run")
+    return Path(file).resolve() if file else None
+
+
+def _found(name: str, other: Other) -> bool:
+    file = existing(name, other)
+    if file:
+        print(f"{name}: {file}")
+        (BUILT / name).unlink(missing_ok=True)
+        (BUILT / name).symlink_to(file)
+    return file is not None
+
+
+def _build(go: str, name: str, folder: str) -> bool:
+    return _run([go, "build", "-o", str(BUILT / name), "."], name, PEERS / folder)
+
+
+def _install(go: str, name: str, other: Other) -> bool:
     folder = BUILT / f"{name}-bin"
-    if not _run([go, "install", package], name, ROOT, {"GOBIN": str(folder)}):
-        return ""
-    (BUILT / name).unlink(missing_ok=True)
-    next(folder.iterdir()).rename(BUILT / name)
-    return _version(go, name, True)
+    if not _run([go, "install", other.package], name, ROOT, {"GOBIN": str(folder)}):
+        return False
+    next(folder.iterdir()).replace(BUILT / name)
+    return True
 
 
 def _run(command: list[str], name: str, folder: Path, more: dict[str, str] | None = None) -> bool:
@@ -69,15 +115,34 @@ def _run(command: list[str], name: str, folder: Path, more: dict[str, str] | Non
     return not done.returncode
 
 
-def _version(go: str, name: str, built: bool) -> str:
-    """Return the versions that a binary tells of itself: of its module, of Go, of gRPC and of OPA."""
-    if not built:
-        return ""
-    told = subprocess.run([go, "version", "-m", str(BUILT / name)], capture_output=True, text=True, check=True).stdout
-    found = re.findall(r"(?:mod|dep)\s+(\S+)\s+(\S+)", told)
-    kept = [f"{path.rpartition('/')[2]} {version}" for path, version in found if path.endswith(("/grpc", "/opa"))]
-    main_ = [f"{path} {version}" for path, version in found[:1] if version.startswith("v")]
-    return ", ".join([told.split()[1], *main_, *kept])
+def version(file: Path, go: str | None, ask: str) -> str:
+    """Return what a binary tells of itself: by Go's build information, and where it is asked with an argument."""
+    told = [_own_words(file, ask)] if ask else []
+    if go:
+        listed = subprocess.run([go, "version", "-m", str(file.resolve())], capture_output=True, text=True, check=True)
+        told += build_information(listed.stdout)
+    return ", ".join(filter(None, told)) or "no version told"
+
+
+def build_information(listed: str) -> list[str]:
+    """Return the versions in what `go version -m` lists: of Go, the module, its revision and what it rests on."""
+    found = re.findall(r"^\t(mod|dep)\t(\S+)\t(v\S+)", listed, re.MULTILINE)
+    modules = [
+        f"{path.removeprefix('github.com/')} {version_}"
+        for kind, path, version_ in found
+        if kind == "mod" or path in MODULES
+    ]
+    settings = dict(re.findall(r"^\tbuild\t(\S+?)=(.*)$", listed, re.MULTILINE))
+    revision = settings.get("vcs.revision", "")[:12]
+    changed = " with changes" if settings.get("vcs.modified") == "true" else ""
+    return [listed.split()[1], *modules, *([f"revision {revision}{changed}"] if revision else [])]
+
+
+def _own_words(file: Path, ask: str) -> str:
+    """Return the first version that a server prints, unless it is a placeholder."""
+    done = subprocess.run([file, ask], capture_output=True, text=True, timeout=30, check=False)
+    found = re.search(r"\bv?\d+\.\d+\.\d+\S*", done.stdout)
+    return f"version {found[0]}" if found and not found[0].startswith("v0.0.0") else ""
 
 
 if __name__ == "__main__":

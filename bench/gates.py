@@ -33,6 +33,11 @@ class Rows:
         return mine / theirs if mine and theirs else None
 
 
+def gates_of(run: str, rows: Rows) -> list[Gate]:
+    """Return the gates of a run: of `bench`, or of `peers`."""
+    return peer_gates(rows) if run == "peers" else gates(rows)
+
+
 def gates(rows: Rows) -> list[Gate]:
     """Return every gate of a run without peers."""
     return [

@@ -1,16 +1,28 @@
-"""A run as a table, as JSON, and as gates that hold or do not."""
+"""A run as a table, as JSON, and as gates that hold or do not.
+
+    python -m bench.report bench|peers
+
+writes the README's part anew from `results/NAME.json`, such as that of a run that was cut off.
+"""
 
 from __future__ import annotations
 
 import json
-import platform
+import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from bench.gates import Rows, gates_of
 from bench.row import Gate, Row
+
+RESULTS = Path(__file__).parent / "results"
+BUSY_CORES = 0.2
+"""With so much other work, latencies are its own."""
 
 COLUMNS = ("scenario", "server", "CPU µs", "ratio", "p50 µs", "p99 µs", "p99.9 µs", "checks/s per core", "RSS MB", "")
 
@@ -36,9 +48,8 @@ def show(console: Console, rows: Sequence[Row], gates: Sequence[Gate]) -> None:
 
 def cells(row: Row) -> list[str]:
     """Return a row as text."""
-    more = " ".join(
-        f"{name}={value}" for name, value in row.more.items() if name not in ("protocol", "answeredPerSecond")
-    )
+    untold = ("protocol", "answeredPerSecond", "note")
+    more = " ".join(f"{name}={value}" for name, value in row.more.items() if name not in untold)
     errors = f"{row.errors} errors" if row.errors else ""
     return [
         row.scenario,
@@ -46,28 +57,54 @@ def cells(row: Row) -> list[str]:
         _number(row.cpu_us, 1),
         _number(row.ratio, 2),
         *(_number(value, 0) for value in (row.p50_us, row.p99_us, row.p999_us, row.per_core, row.rss_mb)),
-        " ".join(filter(None, (errors, more))),
+        ", ".join(filter(None, (errors, row.more.get("note", ""), more))),
     ]
 
 
-def markdown(rows: Sequence[Row], gates: Sequence[Gate]) -> str:
-    """Return the table and the gates for a README."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|---|---|" + "---:|" * 7 + "---|"]
+def markdown(rows: Sequence[Row], gates: Sequence[Gate], about: Mapping[str, Any]) -> str:
+    """Return how it was measured, the table and the gates for a README."""
+    lines = [*_told(about), "", "| " + " | ".join(COLUMNS) + " |", "|---|---|" + "---:|" * 7 + "---|"]
     lines += ("| " + " | ".join(cells(row)) + " |" for row in rows)
     lines += ["", "| gate | value | limit | |", "|---|---:|---:|---|"]
     for gate in gates:
         value = "not measured" if gate.value is None else f"{gate.value:.2f}"
-        lines.append(f"| {gate.name} | {value} | {gate.limit:g} | {'ok' if gate.ok else '**missed**'} |")
+        note = f" ({gate.note})" if gate.note else ""
+        lines.append(f"| {gate.name}{note} | {value} | {gate.limit:g} | {'ok' if gate.ok else '**missed**'} |")
     return "\n".join(lines) + "\n"
 
 
-def write(folder: Path, name: str, rows: Sequence[Row], gates: Sequence[Gate], about: Mapping[str, object]) -> None:
-    """Write `NAME.json`, the table in the README beside it, and the gates; those of other runs stay in the summary."""
+def _told(about: Mapping[str, Any]) -> list[str]:
+    """Return sentences on the machine and the run."""
+    seconds: Mapping[str, float] = about["seconds"]
+    parts = ", ".join(f"{name} {each:.0f}" for name, each in seconds.items())
+    told = (
+        f"{about['day']}: Python {about['python']} on {about['system']}, {about['machine']}, {about['cores']} cores."
+        f" Rounds: {about['rounds']}, of {about['secondsEach']:g} s. It took {sum(seconds.values()):.0f} s ({parts})."
+    )
+    if about["missing"]:
+        told += f" **Cut off**: {', '.join(about['missing'])} not measured."
+    others = about["othersCores"]
+    if others is not None:
+        told += f" Other work, interrupts among it, had {others:.2f} cores."
+    if others is not None and others > BUSY_CORES:
+        told += " **That is a busy machine**: latencies are those of the other work, and say nothing of any server."
+    lines = textwrap.wrap(told, 120)
+    versions: Mapping[str, str] = about.get("versions", {})
+    if versions:
+        lines += ["", *(f"- {name}: {version}" for name, version in versions.items())]
+    return lines
+
+
+def save(folder: Path, name: str, rows: Sequence[Row], about: Mapping[str, Any]) -> None:
+    """Write `NAME.json`."""
     folder.mkdir(parents=True, exist_ok=True)
-    machine = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
-    content = {"about": {**machine, **about}, "rows": [row.to_json() for row in rows]}
+    content = {"about": about, "rows": [row.to_json() for row in rows]}
     (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
-    splice(folder.parent / "README.md", name, f"\n{markdown(rows, gates)}\n")
+
+
+def publish(folder: Path, name: str, rows: Sequence[Row], gates: Sequence[Gate], about: Mapping[str, Any]) -> None:
+    """Write the part of the README beside the folder, and the gates; those of other runs stay in the summary."""
+    splice(folder.parent / "README.md", name, f"\n{markdown(rows, gates, about)}\n")
     summary = folder / "summary.json"
     before = json.loads(summary.read_text())["gates"] if summary.exists() else []
     mine = [{**gate.to_json(), "run": name} for gate in gates]
@@ -86,3 +123,15 @@ def splice(readme: Path, name: str, content: str) -> None:
 
 def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:,.{digits}f}"
+
+
+def main() -> None:
+    """Write the README's part of a run that was saved."""
+    name = sys.argv[1]
+    content = json.loads((RESULTS / f"{name}.json").read_text())
+    rows = [Row(**row) for row in content["rows"]]
+    publish(RESULTS, name, rows, gates_of(name, Rows(rows)), content["about"])
+
+
+if __name__ == "__main__":
+    main()

@@ -86,6 +86,7 @@ def _sample(server: Running, put: Put, seconds: float) -> Sample:
 def _row(load: str, subject: Subject, found: list[Sample], yardstick: list[Sample]) -> Row:
     cpu = median([sample.cpu_us for sample in found])
     beside = list(zip(found, yardstick, strict=False))
+    more = {"protocol": subject.protocol, "answeredPerSecond": round(median([s.per_second for s in found]))}
     p99s = [(one.outcome.microseconds(0.99), other.outcome.microseconds(0.99)) for one, other in beside]
     return Row(
         scenario=load,
@@ -99,5 +100,5 @@ def _row(load: str, subject: Subject, found: list[Sample], yardstick: list[Sampl
         ratio=median([one.cpu_us / other.cpu_us for one, other in beside if other.cpu_us]) if beside else None,
         p99_ratio=median([mine / theirs for mine, theirs in p99s if theirs]) if beside else None,
         errors=sum(sample.outcome.wrong for sample in found),
-        more={"protocol": subject.protocol, "answeredPerSecond": round(median([s.per_second for s in found]))},
+        more={**more, "note": subject.note} if subject.note else more,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -30,6 +31,10 @@ class Row:
     def to_json(self) -> dict[str, Any]:
         """Return what is there."""
         return {name: value for name, value in asdict(self).items() if value not in (None, {})}
+
+
+Sections = dict[str, Callable[[], list[Row]]]
+"""What a run measures, one after the other, by name."""
 
 
 @dataclass(frozen=True)
