@@ -8,7 +8,7 @@ from pathlib import Path
 
 from extauthz import policy
 from extauthz.access import rbac
-from extauthz.decision import Decision
+from extauthz.decision import Decision, Reason
 from extauthz.found import Found
 from extauthz.gateway import Gateway
 from extauthz.lookup import kfp
@@ -27,6 +27,8 @@ LOOKUPS = kfp.KINDS
 SHIPPED = sorted((REPOSITORY / "policies" / "kubeflow").glob("*.yaml"))
 POLICIES = [DATA / "cases" / "policy.yaml", *(file for file in SHIPPED if file.stem != "dashboard")]
 """The cases' policy and the shipped one but for the dashboard, which has the same paths."""
+OUR_WORDS = frozenset(Reason) - {Reason.FORBIDDEN, Reason.DENIED_BY_RULE, Reason.SHADOW}
+"""Why a decision fell whose words are neither Kubernetes' nor a policy's."""
 ALICE = "alice@example.com"
 BOB = "bob@example.com"
 
@@ -93,6 +95,13 @@ def request(method: str, target: str, *, body: bytes | Body | None = None, **hea
 
 
 def decided(decision: Decision | Awaitable[Decision]) -> Decision:
-    """Return a decision that must not have had to wait."""
+    """Return a decision that must not have had to wait, and that is told in a sentence where the words are ours."""
     assert isinstance(decision, Decision)
+    if decision.reason in OUR_WORDS:
+        assert is_sentence(decision.message), decision
     return decision
+
+
+def is_sentence(text: str) -> bool:
+    """Whether a message can be shown to people as it is."""
+    return text[0].isupper() and text.endswith(".") and not text.isupper()

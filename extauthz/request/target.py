@@ -173,7 +173,7 @@ def _parameters(query: str, faults: list[tuple[Fault, int]]) -> tuple[Mapping[st
 
 
 def _spelled_twice(names: Iterable[str]) -> bool:
-    spellings = [snake_case(name) for name in names if "_" in name or not name.islower()]
+    spellings = [snake_case(name) for name in names if not name.islower()]
     if not spellings:
         return False
     everything = [snake_case(name) for name in names]

@@ -91,6 +91,8 @@ def test_a_right_that_is_missing_refuses_and_says_which() -> None:
         'User "bob@example.com" cannot list resource "runs" in API group "pipelines.kubeflow.org" '
         'in the namespace "team-a"'
     )
+    assert decision.missing == MissingRight(decision.reviews[0].attributes)
+    assert decision.subject == Subject.authenticated(BOB)
     assert decision.headers == ()
 
 
@@ -377,3 +379,9 @@ def test_the_json_form_is_the_documented_one() -> None:
     assert form["reviews"][0]["namespace"] == "team-a"
     assert form["headers"]["kubeflow-userid"] == ALICE
     assert form["headers"]["kubeflow_userid"] is None
+
+
+def test_what_failed_before_a_request_was_read_is_a_refusal() -> None:
+    """Edges tell of it in the same way."""
+    decision = decided(gateway().refuse(Unavailable("overloaded", "Too many requests.", retry_after=3)))
+    assert (decision.status, decision.reason, decision.retry_after) == (503, "overloaded", 3)

@@ -233,6 +233,12 @@ def test_a_parameter_with_two_values_is_never_read() -> None:
         request.parameter("ns")
 
 
+def test_a_parameter_that_cannot_be_decoded_is_empty() -> None:
+    """Where a rule would tolerate the fault, no part of the bytes is taken for a value."""
+    for query in ("ns=%ff", "ns=\u00e4", "ns=%4"):
+        assert read(method="GET", target=f"/a?{query}", headers={}).parameters == {"ns": ""}
+
+
 def test_a_parameter_in_two_spellings_is_never_read() -> None:
     """KFP would pick one of the two at random."""
     with pytest.raises(Refused, match="query_spelling"):
@@ -247,7 +253,7 @@ def test_camel_case_is_protobufs(snake: str, camel: str) -> None:
 
 @pytest.mark.parametrize(
     ("camel", "snake"),
-    [("runId", "run_id"), ("plain", "plain"), ("nameSpace", "name_space"), ("NameSpace", "NameSpace")],
+    [("runId", "run_id"), ("plain", "plain"), ("nameSpace", "name_space"), ("NameSpace", "NameSpace"), ("aB", "a_b")],
 )
 def test_snake_case_undoes_it(camel: str, snake: str) -> None:
     """Spellings are compared in snake_case."""

@@ -189,6 +189,16 @@ def test_headers_are_taken_off_whoever_decides(tmp_path: Path) -> None:
     assert dict(decision.headers)["cookie"] == "c=3"
     assert {"x-a", "authorization"} <= set(decision.remove)
     assert not {name for name, _ in decision.headers} & set(decision.remove)
+    both = decide(policy, "/app/x", "/broad", "/new", cookie="a=1; b=2; c=3")
+    assert told(both) == (True, "allowed", "broad")
+    assert dict(both.headers)["cookie"] == "c=3"
+    assert {"x-a", "authorization"} <= set(both.remove)
+
+
+def test_a_path_that_is_almost_another_rules_is_refused_below_a_rule_in_shadow_too(tmp_path: Path) -> None:
+    """As if the rule in shadow were not there."""
+    policy = policy_of(tmp_path, BROAD.replace("{rest...}", "X") + NEW.replace("/app/x", "/app/{any}"))
+    assert decide(policy, "/app/x", "/new").reason == "path_case"
 
 
 async def test_a_shadow_is_told_once_however_often_the_flow_waits(

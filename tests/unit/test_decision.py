@@ -1,0 +1,63 @@
+"""How a decision is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from extauthz.decision import Decision, Outcome, Reason
+from extauthz.review import MissingRight, NonResourceAttributes, ResourceAttributes, Review, qualified
+from extauthz.subject import Subject
+from tests.cases import ALICE, decided, gateway, request
+
+
+def test_the_json_form_tells_all_but_secrets() -> None:
+    """Who asks and what was answered in full; a credential for the upstream is not shown."""
+    who = Subject(ALICE, ("team",), uid="7", extra=(("scopes", ("a", "b")),), authenticator="test")
+    right = NonResourceAttributes("get", "/x")
+    decision = Decision(
+        Outcome.DENY,
+        403,
+        Reason.FORBIDDEN,
+        "No.",
+        subject=who,
+        reviews=(Review(right, False, "no role", "broken role"), Review(right, True)),
+        headers=(("authorization", "Bearer secret"), ("x-user", ALICE)),
+        remove=("x-other",),
+    )
+    answer = {"verb": "get", "path": "/x", "allowed": False, "reason": "no role", "evaluationError": "broken role"}
+    assert decision.as_json() == {
+        "outcome": "deny",
+        "status": 403,
+        "reason": "forbidden",
+        "message": "No.",
+        "rule": None,
+        "identity": {
+            "user": ALICE,
+            "groups": ["team"],
+            "uid": "7",
+            "extra": {"scopes": ["a", "b"]},
+            "authenticator": "test",
+        },
+        "reviews": [answer, {"verb": "get", "path": "/x", "allowed": True, "reason": ""}],
+        "headers": {"authorization": "(secret)", "x-user": ALICE, "x-other": None},
+    }
+    nobody = decided(gateway("").decide(request("GET", "/unknown"))).as_json()
+    assert (nobody["rule"], nobody["identity"]) == (None, None)
+    rule = decided(gateway().decide(request("GET", "/pipeline/apis/v2beta1/runs?namespace=team-a"))).as_json()["rule"]
+    assert set(rule) == {"name", "file", "line"}
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [(("pods",), "pods"), (("runs", "kfp.org"), "runs.kfp.org"), (("runs", "kfp.org", "log"), "runs.kfp.org/log")],
+)
+def test_a_resource_is_named_as_kubectl_does(names: tuple[str, ...], text: str) -> None:
+    """Group and subresource only where there are any."""
+    assert qualified(*names) == text
+
+
+def test_of_a_hidden_right_neither_namespace_nor_name_is_told() -> None:
+    """Either would tell whose object it is."""
+    right = ResourceAttributes("get", resource="runs", namespace="team-a", name="run-1")
+    assert MissingRight.of(right, hidden=True).attributes == ResourceAttributes("get", resource="runs")
+    assert MissingRight.of(right, hidden=False).attributes == right

@@ -1,0 +1,98 @@
+"""What a decision rests on beside its request: lookups and claims, told to whoever explains it or gives it again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from extauthz.basis import ALWAYS, NotedHeaders
+from extauthz.decision import Outcome
+from extauthz.found import Found
+from extauthz.policy import Rule
+from extauthz.request import Request, read
+from extauthz.review import Attributes, Review
+from extauthz.subject import Subject
+from tests.cases import ALICE, decided, gateway, is_sentence, policy_of, request
+
+
+@dataclass
+class Asked:
+    """A lookup that knows every object, and remembers for whom it was asked."""
+
+    users: list[str] = field(default_factory=list)
+
+    def namespace(self, kind: str, id: str, user: str) -> Found:  # noqa: A002
+        self.users.append(user)
+        return Found("team-a")
+
+
+LOOKED_UP = (
+    "- name: run\n  match: {path: '/runs/{id}'}\n  access:\n"
+    "  - {verb: get, resource: runs, namespace: 'lookup:run:path:id', name: 'claim:team'}\n"
+)
+
+
+class Granting:
+    """An authorizer whose answers hold for ever."""
+
+    def review(self, subject: Subject, attributes: Attributes) -> Review:
+        return Review(attributes, allowed=True, ground=ALWAYS)
+
+
+@dataclass
+class Holding:
+    """An authenticator whose answers hold for ever."""
+
+    claims: dict[str, str] = field(default_factory=dict)
+
+    def authenticate(self, request: Request) -> Subject:
+        return Subject.authenticated(ALICE, claims=self.claims, ground=ALWAYS)
+
+
+def noted(target: str) -> Request:
+    """Read a request in the way of an edge that may give the answer again."""
+    return read(method="GET", target=target, headers=NotedHeaders({}))
+
+
+def test_what_rests_on_a_lookup_is_decided_anew_each_time(tmp_path: Path) -> None:
+    """Nobody tells when an object changes hands, so that an allow has nothing that it could rest on."""
+    policy = policy_of(
+        tmp_path,
+        LOOKED_UP.replace("claim:team", "path:id")
+        + "- {name: app, match: {path: '/app/{ns}'}, access: [{verb: get, resource: pods, namespace: path:ns}]}\n",
+    )
+    built = gateway(policy=policy, authenticator=Holding(), authorizer=Granting())
+    looked_up, told = (decided(built.decide(noted(target))) for target in ("/runs/1", "/app/team-a"))
+    assert looked_up.allowed
+    assert looked_up.basis is None
+    assert told.basis is not None
+    assert built.repeat(told, "", lambda: noted("/app/team-a"))
+    assert not built.repeat(looked_up, "", lambda: noted("/runs/1"))
+
+
+def test_a_lookup_is_told_for_whom_it_is(tmp_path: Path) -> None:
+    """So that no user can hold up the others; who explains a rule asks for nobody."""
+    asked = Asked()
+    built = gateway(policy=policy_of(tmp_path, LOOKED_UP), authenticator=Holding({"team": "t"}), lookup=asked)
+    decision = decided(built.decide(request("GET", "/runs/1")))
+    assert asked.users == [ALICE]
+    rule = built.policy.find(request("GET", "/runs/1"))
+    assert isinstance(rule, Rule)
+    values = built.values(rule, request("GET", "/runs/1"), decision.subject)
+    assert {found["source"]: found["value"] for found in values} == {
+        "lookup:run:path:id": "team-a",
+        "claim:team": "t",
+    }
+    assert built.values_beside_target(rule, request("GET", "/runs/1"), decision) == {
+        "lookup:run:path:id": "team-a",
+        "claim:team": "t",
+    }
+    assert asked.users == [ALICE, "", ""]
+
+
+def test_an_owner_that_nobody_can_be_asked_for_is_no_allow(tmp_path: Path) -> None:
+    """A rule that looks up needs a lookup."""
+    built = gateway(policy=policy_of(tmp_path, LOOKED_UP), authenticator=Holding({"team": "t"}), lookup=None)
+    decision = decided(built.decide(request("GET", "/runs/1")))
+    assert (decision.outcome, decision.status, decision.reason) == (Outcome.ERROR, 503, "lookup_missing")
+    assert is_sentence(decision.message)
