@@ -4,10 +4,10 @@
     python -m bench.in_process policy RULES
     python -m bench.in_process cache REVIEWS
 
-Prints one line of JSON: CPU microseconds per check, and resident memory in MB. With `edge` one request
-comes again and again. With `policy` so many rules are there, and requests are drawn at random for all of them; with
-`cache` requests are drawn from all whose reviews are kept, of up to 10,000 users. No two that are drawn are the
-same, and they are more than any memory of requests holds, so that no answer and no rule is remembered.
+Prints one line of JSON: CPU microseconds per check, and resident memory in MB. With `edge` one request comes again and
+again, with another id. With `policy` so many rules are there, and requests are drawn at random for all of them; with
+`cache` requests are drawn from all whose reviews are kept, of up to 10,000 users. No two that are drawn are the same,
+and they are more than any memory of requests holds, so that no answer and no rule is remembered.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import cycle, islice
 from pathlib import Path
 from typing import cast
 
 import uvloop
 
-from bench.edge_load import HELLO, SEEN, call
+from bench.edge_load import HELLO, SEEN, call, with_ids
 from bench.edge_server import cached, with_edge
 from bench.subjects import Running, headers, http_of, paths, prepare
 from bench.transport import Source, Wire
@@ -68,10 +69,11 @@ async def edge(protocol: str, folder: Path) -> dict[str, float]:
     async with _serving(f"native-{protocol}", folder) as (service, wire):
         service.gateway.authorizer = cached(service.authority)
         if protocol == "http":
-            return await _measured(wire, [requests.http] * CHECKS, [[requests.http] * CHECKS] * ROUNDS)
+            asked = list(islice(cycle(with_ids(requests.http)), CHECKS))
+            return await _measured(wire, asked, [asked] * ROUNDS)
         wire.feed(HELLO + SEEN)
-        streams = iter(range(1, 2**31, 2))
-        rounds = [[call(requests.grpc, next(streams)) for _ in range(CHECKS)] for _ in range(ROUNDS + 1)]
+        streams, messages = iter(range(1, 2**31, 2)), cycle(with_ids(requests.grpc))
+        rounds = [[call(next(messages), next(streams)) for _ in range(CHECKS)] for _ in range(ROUNDS + 1)]
         return await _measured(wire, rounds[0], rounds[1:])
 
 
@@ -82,7 +84,7 @@ async def policy(rules: int, folder: Path) -> dict[str, float]:
         service.gateway.authorizer = cached(service.authority)
         draw = random.Random(1)  # the same requests in every run
         targets = [f"{draw.choice(paths(rules))}?namespace=team-a&page_size={page}" for page in range(DRAWN)]
-        drawn = [http_of(headers(prepared.token), target) for target in targets]
+        drawn = [_request(prepared.token, target, number) for number, target in enumerate(targets)]
         return await _measured(wire, drawn, [drawn] * ROUNDS)
 
 
@@ -97,11 +99,11 @@ async def cache(reviews: int, folder: Path) -> dict[str, float]:
         service.gateway.authorizer = authorizer
         tokens = [signer.sign(f"user-{number}@example.com", ["data-science", "platform"]) for number in range(users)]
         for token in tokens:
-            await _answered(wire, _request(token, 0))
+            await _answered(wire, _request(token, _runs(0)))
             _keep(authorizer, *everybody.asked, each)
         resident = Running(os.getpid(), 0).resident_mb()
         draw = random.Random(1)  # the same requests in every run
-        drawn = [_request(draw.choice(tokens), draw.randrange(each), page) for page in range(DRAWN)]
+        drawn = [_request(draw.choice(tokens), _runs(draw.randrange(each), number), number) for number in range(DRAWN)]
         found = await _measured(wire, drawn, [drawn] * ROUNDS)
         return {**found, "rss_mb": resident, "reviews": len(authorizer.kept), "tokens": users}
 
@@ -115,8 +117,13 @@ def _keep(authorizer: CachedAuthorizer, subject: Subject, attributes: Attributes
         authorizer.kept.keep(question, Review(asked, allowed=True))
 
 
-def _request(token: str, namespace: int, page: int = 0) -> bytes:
-    return http_of(headers(token), f"/pipeline/apis/v2beta1/runs?namespace=team-{namespace}&page_size={page}")
+def _runs(namespace: int, page: int = 0) -> str:
+    return f"/pipeline/apis/v2beta1/runs?namespace=team-{namespace}&page_size={page}"
+
+
+def _request(token: str, target: str, number: int = 0) -> bytes:
+    """Return a request whose id is a number: by it is drawn whether the audit log tells of it."""
+    return http_of({**headers(token), "x-request-id": f"{number:036}"}, target)
 
 
 @asynccontextmanager
