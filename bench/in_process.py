@@ -44,7 +44,8 @@ from extauthz.review import Attributes, ResourceAttributes, Review
 from extauthz.service import Service
 from extauthz.subject import Subject
 
-MAX_USERS = 10_000
+USERS = 1_000
+"""However many reviews are kept, so that they are all that grows."""
 ROUNDS = 7
 CHECKS = 3_000
 """Per round."""
@@ -91,13 +92,12 @@ async def policy(rules: int, folder: Path) -> dict[str, float]:
 async def cache(reviews: int, folder: Path) -> dict[str, float]:
     """Measure with so many reviews kept."""
     signer = prepare(folder).signer
-    users = min(MAX_USERS, reviews // 10)
-    each = reviews // users
+    each = reviews // USERS
     async with _serving("native-http", folder) as (service, wire):
         everybody = Everybody()
         authorizer = cached(cast("Authority", everybody), max_entries=reviews + 1)
         service.gateway.authorizer = authorizer
-        tokens = [signer.sign(f"user-{number}@example.com", ["data-science", "platform"]) for number in range(users)]
+        tokens = [signer.sign(f"user-{number}@example.com", ["data-science", "platform"]) for number in range(USERS)]
         for token in tokens:
             await _answered(wire, _request(token, _runs(0)))
             _keep(authorizer, *everybody.asked, each)
@@ -105,7 +105,7 @@ async def cache(reviews: int, folder: Path) -> dict[str, float]:
         draw = random.Random(1)  # the same requests in every run
         drawn = [_request(draw.choice(tokens), _runs(draw.randrange(each), number), number) for number in range(DRAWN)]
         found = await _measured(wire, drawn, [drawn] * ROUNDS)
-        return {**found, "rss_mb": resident, "reviews": len(authorizer.kept), "tokens": users}
+        return {**found, "rss_mb": resident, "reviews": len(authorizer.kept), "tokens": USERS}
 
 
 def _keep(authorizer: CachedAuthorizer, subject: Subject, attributes: Attributes, count: int) -> None:
