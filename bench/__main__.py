@@ -23,7 +23,7 @@ from typing import Any
 from rich.console import Console
 
 from bench import cold_start, edges, peers, report, through_envoy
-from bench.gates import Rows, gates_of
+from bench.gates import GRPC, HTTP, Rows, gates_of
 from bench.report import RESULTS
 from bench.row import Row, Sections
 from bench.run import run
@@ -79,6 +79,7 @@ def _arguments() -> argparse.Namespace:
 
 def _sections(arguments: argparse.Namespace) -> Sections:
     return {
+        "decision": _decision_alone,
         "in process": _in_process,
         "edges": lambda: _edges(arguments),
         "envoy": lambda: _through_envoy(arguments),
@@ -116,6 +117,16 @@ def _with_subjects(arguments: argparse.Namespace, run: Callable[[list[Subject], 
             return run(found, Path(name))
         finally:
             os.sched_setaffinity(0, cores)
+
+
+def _decision_alone() -> list[Row]:
+    told = _written("bench.steps")
+    servers = {
+        "grpc": ("decision alone", GRPC),
+        "http": ("decision alone", HTTP),
+        "verify": ("token verified", "PyJWT, RS256"),
+    }
+    return [Row(*servers[name], cpu_us=cpu, per_core=1e6 / cpu) for name, cpu in told.items()]
 
 
 def _in_process() -> list[Row]:
