@@ -7,12 +7,13 @@ import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from extauthz.decision import Decision, Outcome, Reason, cannot, failed
 from extauthz.errors import CredentialError, ExtauthzError, Refused, Unavailable
+from extauthz.found import Found
 from extauthz.headers import MAX_GROUPS_HEADER_BYTES
 from extauthz.request import Request
 from extauthz.request.faults import Fault
@@ -21,6 +22,7 @@ from extauthz.settings import ResponseSettings
 from extauthz.subject import Subject
 from tests.cases import ALICE, BOB, Named, decided, gateway, policy_of, request
 
+Answered = TypeVar("Answered")
 RUNS = "/pipeline/apis/v2beta1/runs?namespace=team-a"
 
 
@@ -297,6 +299,39 @@ async def test_an_allow_does_not_grow_old_beside_a_slower_review(tmp_path: Path)
     assert not isinstance(answer, Decision)
     decision = await answer
     assert (decision.outcome, decision.status, decision.reason) == (Outcome.ERROR, 503, Reason.DEADLINE)
+
+
+class NotAtOnce:
+    """Answers after some turns of the loop."""
+
+    def review(self, subject: Subject, attributes: Attributes) -> Awaitable[Review]:
+        return self._later(Review(attributes, allowed=True))
+
+    def namespace(self, kind: str, id: str, user: str) -> Awaitable[Found | None]:  # noqa: A002
+        return self._later(Found("team-a"))
+
+    async def _later(self, answer: Answered) -> Answered:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("rights", "allowed"),
+    [
+        ("{verb: get, resource: runs, namespace: a}", True),
+        ("{verb: get, resource: runs, namespace: ['lookup:run:query:a', 'lookup:run:query:b']}", True),
+        ("{verb: get, resource: runs, namespace: a}, {verb: get, path: /x}", False),
+    ],
+)
+async def test_only_reviews_that_wait_for_each_other_are_hurried(tmp_path: Path, rights: str, allowed: bool) -> None:
+    """One review alone is as fresh as it can be, and what was looked up is no right."""
+    policy = policy_of(tmp_path, f"- {{name: any, match: {{path: /any}}, access: [{rights}]}}\n")
+    built = gateway(policy=policy, authorizer=NotAtOnce(), lookup=NotAtOnce())
+    built.deadline_seconds, built.together_seconds = 3600, 0
+    answer = built.decide(request("GET", "/any?a=1&b=2"))
+    assert not isinstance(answer, Decision)
+    assert (await answer).allowed is allowed
 
 
 async def test_a_policy_replaced_while_a_check_waits_does_not_change_it(tmp_path: Path) -> None:

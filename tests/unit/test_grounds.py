@@ -5,14 +5,46 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from extauthz.basis import ALWAYS, NotedHeaders
+import pytest
+
+from extauthz.basis import ALWAYS, Basis, NotedHeaders, joined
 from extauthz.decision import Outcome
 from extauthz.found import Found
 from extauthz.policy import Rule
 from extauthz.request import Request, read
 from extauthz.review import Attributes, Review
+from extauthz.steps import InForce
 from extauthz.subject import Subject
-from tests.cases import ALICE, decided, gateway, is_sentence, policy_of, request
+from tests.cases import ALICE, decided, gateway, is_sentence, load_policy, policy_of, request
+
+
+def test_whoever_looks_at_all_headers_leaves_nothing_to_rest_on() -> None:
+    """Any further header could change the answer."""
+    for look in (list, len, dict, lambda headers: "".join(headers.values())):
+        headers = NotedHeaders({"a": "1", "b": "2"})
+        assert headers["a"] == "1"
+        assert headers.get("c") is None
+        assert "d" not in headers
+        assert headers.sent(frozenset({"b", "e"})) == {"b"}
+        basis = headers.basis((ALWAYS,))
+        assert basis == Basis(frozenset("acd"), frozenset({frozenset("be")}), (ALWAYS,))
+        assert basis.holds()
+        look(headers)
+        assert headers.basis((ALWAYS,)) is None
+
+
+def test_a_header_that_was_not_sent_is_named() -> None:
+    """As by any mapping."""
+    with pytest.raises(KeyError, match="x-missing"):
+        NotedHeaders({})["x-missing"]
+
+
+def test_only_grounds_that_can_change_are_kept() -> None:
+    """One that is not known leaves none."""
+    ground = InForce(load_policy())
+    assert joined([ALWAYS, ground, ALWAYS]) == (ground,)
+    assert joined([ALWAYS]) == ()
+    assert joined([ground, None]) is None
 
 
 @dataclass

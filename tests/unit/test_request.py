@@ -35,6 +35,8 @@ CANONICAL = [
     "/files/my%20dir/a%2Bb.ipynb",
     "/files/100%25.ipynb",
     "/files/%E2%82%AC",
+    "/files/a%E3%80%80b",
+    "/files/%F0%9F%91%A9%E2%80%8D%F0%9F%92%BB",
     "/a?x=/../..//%2e%2e",
     "/my%20dir/",
     "/a?page_size=10&sortBy=name&page_token=x",
@@ -65,6 +67,8 @@ AMBIGUOUS = [
     ("/a/..;x=1/b", Fault.DOT_SEGMENT),
     ("/a/..%3bx/b", Fault.DOT_SEGMENT),
     ("/a/%20../b", Fault.DOT_SEGMENT),
+    ("/a//../b", Fault.DOT_SEGMENT),
+    ("/a//b%2fc", Fault.ENCODED_SLASH),
     ("/a%2fb", Fault.ENCODED_SLASH),
     ("/a%2Fb", Fault.ENCODED_SLASH),
     ("/a%5cb", Fault.BACKSLASH),
@@ -74,6 +78,7 @@ AMBIGUOUS = [
     ("/a%7f", Fault.CONTROL),
     ("/a%C2%85", Fault.CONTROL),
     ("/a%E2%80%A8", Fault.CONTROL),
+    ("/a%E2%80%A9", Fault.CONTROL),
     ("/a\tb", Fault.CONTROL),
     ("/a\x00b", Fault.CONTROL),
     ("/a\x7f", Fault.CONTROL),
@@ -100,6 +105,9 @@ AMBIGUOUS = [
     ("/a?namespace=a&n%61mespace=b", Fault.QUERY_DUPLICATE),
     ("/a?x=1&x=1", Fault.QUERY_DUPLICATE),
     ("/a?x&x", Fault.QUERY_DUPLICATE),
+    ("/a?x=1&&x=2", Fault.QUERY_DUPLICATE),
+    ("/a?&x=1&x=2", Fault.QUERY_DUPLICATE),
+    ("/a?a+b=1&a%20b=2", Fault.QUERY_DUPLICATE),
     ("/a?page_size=1&pageSize=2", Fault.QUERY_SPELLING),
     ("/a?x=1;y=2", Fault.QUERY_SEMICOLON),
     ("/a?x=%ff", Fault.QUERY_INVALID_UTF8),
@@ -217,6 +225,7 @@ def test_parameters_are_decoded_once() -> None:
     """Names and values are form-decoded; an escape that is left stays."""
     request = read(method="GET", target="/a?na%20me=a+b%26c&x=%2541&empty=&bare&", headers={})
     assert request.parameters == {"na me": "a b&c", "x": "%41", "empty": "", "bare": ""}
+    assert read(method="GET", target="/a?&x=a+b&&y=c-d", headers={}).parameters == {"x": "a b", "y": "c-d"}
 
 
 @pytest.mark.parametrize("query", ["experiment_id=e", "experimentId=e"])
