@@ -20,7 +20,7 @@ from extauthz.request.faults import Fault
 from extauthz.review import Attributes, MissingRight, NonResourceAttributes, ResourceAttributes, Review
 from extauthz.settings import ResponseSettings
 from extauthz.subject import Subject
-from tests.cases import ALICE, BOB, Named, decided, gateway, policy_of, request
+from tests.cases import ALICE, BOB, Named, decided, gateway, is_sentence, policy_of, request
 
 Answered = TypeVar("Answered")
 RUNS = "/pipeline/apis/v2beta1/runs?namespace=team-a"
@@ -233,8 +233,9 @@ async def test_no_error_allows(error: Exception, status: int, reason: str, later
     broken = Raising(error, later)
     for built in (gateway(authenticator=broken), gateway(authorizer=broken)):
         answer = built.decide(request("GET", RUNS))
-        decision = answer if isinstance(answer, Decision) else await answer
+        decision = decided(answer if isinstance(answer, Decision) else await answer)
         assert (decision.status, decision.reason) == (status, reason)
+        assert bool(decision.retry_after) is (status == 503)
         assert not decision.allowed
         assert "boom" not in decision.message
 
@@ -273,7 +274,7 @@ async def test_a_decision_that_takes_too_long_is_refused_in_time() -> None:
     built.deadline_seconds = 0
     answer = built.decide(request("GET", RUNS))
     assert not isinstance(answer, Decision)
-    decision = await answer
+    decision = decided(await answer)
     assert (decision.outcome, decision.status, decision.reason) == (Outcome.ERROR, 503, Reason.DEADLINE)
 
 
@@ -297,7 +298,7 @@ async def test_an_allow_does_not_grow_old_beside_a_slower_review(tmp_path: Path)
     built.deadline_seconds, built.together_seconds = 3600, 0.01
     answer = built.decide(request("GET", "/both"))
     assert not isinstance(answer, Decision)
-    decision = await answer
+    decision = decided(await answer)
     assert (decision.outcome, decision.status, decision.reason) == (Outcome.ERROR, 503, Reason.DEADLINE)
 
 
@@ -376,7 +377,9 @@ def test_too_many_groups_drop_the_header_and_not_the_decision() -> None:
 def test_a_user_that_no_header_can_carry_does_not_pass() -> None:
     """Control characters never leave in a header."""
     for user in ("al\r\nice", "alice ", "al\x00ice"):
-        assert decided(gateway(user).decide(request("GET", "/x"))).status == 503
+        decision = decided(gateway(user).decide(request("GET", "/x")))
+        assert (decision.status, decision.reason) == (503, "user_not_a_header")
+        assert is_sentence(decision.message)
 
 
 def test_no_header_is_both_set_and_removed() -> None:

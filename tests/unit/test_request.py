@@ -365,7 +365,14 @@ def test_a_target_that_takes_much_memory_is_not_remembered(target: str) -> None:
 
 def test_a_path_of_too_many_segments_is_not_looked_at() -> None:
     """It is refused anyway, and each segment would cost its time."""
-    assert faults("/%41" * (MAX_SEGMENTS + 1)) == {Fault.TARGET_TOO_LONG}
+    long = read(method="GET", target="/%41" * (MAX_SEGMENTS + 1) + "?a=1", headers={})
+    assert long.faults == ((Fault.TARGET_TOO_LONG, WHOLE_REQUEST),)
+    assert (long.path, long.segments, long.parameters) == ("/", ("",), {})
+
+
+def test_what_is_no_path_has_no_segments() -> None:
+    """Nothing could be read from them."""
+    assert read(method="GET", target="team-b.svc/a", headers={}).segments == ()
 
 
 def test_what_is_encoded_too_often_counts_as_a_dot_segment() -> None:
