@@ -201,8 +201,9 @@ def prepare(folder: Path, *, rules: int = RULES) -> Prepared:
         "identity": {"jwt": [issuer]},
         "access": {"rbac": {"manifests": [str(MANIFESTS)]}},
         "policy": {"paths": ["policy.yaml"]},
-        "audit": {"output": "file", "file": "audit.log"},
+        "audit": {"output": "file", "file": "log/audit.log"},
     }
+    (folder / "log").mkdir(exist_ok=True)  # not beside the policy, whose folder is watched
     (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
     (folder / "policy.yaml").write_text(policy(rules))
     groups: list[str] = []
