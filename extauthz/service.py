@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prometheus_client import Metric
 
+from extauthz.background import keep_running
 from extauthz.console import load as console
 from extauthz.edge.admin import AdminEdge, Readiness
 from extauthz.edge.listen import Bound, Listening
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from extauthz.edge.grpc import GrpcEdge
     from extauthz.edge.http import HttpEdge
 
-RESTART_SECONDS = 1.0
 
 READINESS_SECONDS = 0.25
 """How often gRPC health is made to say what `/readyz` says; some of what it depends on tells nobody of changes."""
@@ -196,19 +196,19 @@ class Service:
         await self.authority.start()
         if self.lookup:
             await self.lookup.start()
-        self._tasks.append(asyncio.create_task(_keep_running("policy watch", self._watch.run)))
+        self._tasks.append(asyncio.create_task(keep_running("policy watch", self._watch.run)))
         for name, certificates in self.certificates.items():
-            work = _keep_running(f"certificates of {name}", certificates.run)
+            work = keep_running(f"certificates of {name}", certificates.run)
             self._tasks.append(asyncio.create_task(work))
         if self._console:
-            self._tasks.append(asyncio.create_task(_keep_running("console", self._console.keep)))
+            self._tasks.append(asyncio.create_task(keep_running("console", self._console.keep)))
         if self._grpc:
             await self._grpc.set_ready(False)
             await self._grpc.start()
         if self._http:
             await self._http.start()
         self._state = ""
-        self._tasks.append(asyncio.create_task(_keep_running("readiness", self._follow_readiness)))
+        self._tasks.append(asyncio.create_task(keep_running("readiness", self._follow_readiness)))
 
     async def drain(self, hurry: asyncio.Event) -> None:
         """Say that this is not ready, but answer checks until Envoys have turned away: `drainSeconds`, or `hurry`."""
@@ -265,13 +265,3 @@ class Service:
 def _warn(loaded: Policy) -> None:
     for warning in loaded.warnings:
         _logger.warning("%s", warning)
-
-
-async def _keep_running(name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run background work and start it again when it fails; it ends when it returns."""
-    while True:
-        try:
-            return await run()
-        except Exception:
-            _logger.exception("%s failed; it starts again in %s s", name, RESTART_SECONDS)
-            await asyncio.sleep(RESTART_SECONDS)

@@ -13,6 +13,7 @@ import itertools
 import logging
 import socket
 
+from extauthz.background import keep_running
 from extauthz.edge.admin import AdminEdge
 from extauthz.edge.listen import Bound, bind
 from extauthz.errors import ConfigurationError, Problem
@@ -88,7 +89,8 @@ class Supervisor:
         """Listen, and return once every worker serves. Raises ConfigurationError."""
         await self._admin.start()
         if self._certificates:
-            self._following = asyncio.create_task(self._certificates.run())
+            following = keep_running("certificates of admin", self._certificates.run)
+            self._following = asyncio.create_task(following)
         for name, address in self._addresses.items():
             self._sockets[name] = bind(address)
             self._sockets[name].setblocking(False)

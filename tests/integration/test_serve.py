@@ -21,7 +21,7 @@ from envoy.service.auth.v3 import external_auth_pb2, external_auth_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from extauthz import settings as settings_module
-from extauthz.service import Service, _keep_running
+from extauthz.service import Service
 from tests.cases import ALICE, DATA
 from tests.issuer import ABSENT, Issuer, KeyServer, bearer, rsa_key
 
@@ -259,19 +259,3 @@ async def test_an_edge_that_is_left_out_is_off(tmp_path: Path, edge: str) -> Non
     await service.stop()
     assert ports.pop(edge) is None
     assert all(ports.values())
-
-
-async def test_background_work_that_fails_is_started_again(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Until it ends by itself, and every failure is in the log."""
-    monkeypatch.setattr("extauthz.service.RESTART_SECONDS", 0)
-    failures = [OSError("first"), ValueError("second")]
-
-    async def work() -> None:
-        if failures:
-            raise failures.pop(0)
-
-    await _keep_running("some work", work)
-    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [OSError, ValueError]
-    assert "some work failed; it starts again" in caplog.text
