@@ -23,10 +23,11 @@ from typing import Any
 from rich.console import Console
 
 from bench import cold_start, edges, peers, report, through_envoy
-from bench.gates import GRPC, HTTP, Rows, gates_of
+from bench.gates import Rows, gates_of
 from bench.report import RESULTS
 from bench.row import Row, Sections
 from bench.run import run
+from bench.steps import ALONE, VERIFY
 from bench.subjects import LOAD_CORE, ROOT, SERVER_CORE, Subject, pin, prepare, subjects
 
 RULES = (10, 300, 3_000)
@@ -121,12 +122,9 @@ def _with_subjects(arguments: argparse.Namespace, run: Callable[[list[Subject], 
 
 def _decision_alone() -> list[Row]:
     told = _written("bench.steps")
-    servers = {
-        "grpc": ("decision alone", GRPC),
-        "http": ("decision alone", HTTP),
-        "verify": ("token verified", "PyJWT, RS256"),
-    }
-    return [Row(*servers[name], cpu_us=cpu, per_core=1e6 / cpu) for name, cpu in told.items()]
+    cpu = {("decision alone", edge): told[step] for edge, step in ALONE.items()}
+    cpu["token verified", "PyJWT, RS256"] = told[VERIFY]
+    return [Row(*name, cpu_us=each, per_core=1e6 / each) for name, each in cpu.items()]
 
 
 def _in_process() -> list[Row]:
