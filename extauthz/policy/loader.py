@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,41 +90,67 @@ def load(
     `values` replace those that the files name.
     """
     known = Known(keys, lookups, values)
-    named = NamedValues(values)
-    problems: list[Problem] = []
-    places: dict[Rule, tuple[Path, int, int]] = {}
-    placements: frozenset[str] = frozenset()
-    shadow = Shadow()
+    found = _Found(lambda part: Compiler(part, known, placement, tuple(hosts), session_cookie), NamedValues(values))
     for file in files.find(paths):
+        found.read(file)
+    first = next(iter(paths), None)
+    routes = enforced = Routes()
+    problems = [*found.problems, *found.unplaced(placement, first), *found.values.unknown(first)]
+    problems += _join(found.places, routes)
+    if any(rule.shadow for rule in found.places):
+        enforced = Routes()
+        problems += _join({rule: place for rule, place in found.places.items() if not rule.shadow}, enforced)
+    if problems:
+        raise ConfigurationError(*dict.fromkeys(problems))
+    empty = () if found.places else (Problem("the policy has no rule, so every request is refused", first),)
+    return Policy(
+        tuple(found.places), routes, enforced, found.shadow, found.placements, (*empty, *found.shadow.warnings)
+    )
+
+
+class _Found:
+    """What the policy files hold, and what is wrong with each by itself."""
+
+    def __init__(self, compiler: Callable[[Document], Compiler], values: NamedValues) -> None:
+        self.values = values
+        self.places: dict[Rule, tuple[Path, int, int]] = {}
+        self.placements: frozenset[str] = frozenset()
+        self.shadow = Shadow()
+        self.problems: list[Problem] = []
+        self._compiler = compiler
+
+    def read(self, file: Path) -> None:
+        """Take the documents of a file."""
         try:
             parts = document.read(file)
         except ConfigurationError as error:
-            problems += error.problems
-            continue
+            self.problems += error.problems
+            return
         for part in parts:
             if is_shadow(part):
-                shadow = _joined(shadow, part, problems)
-                continue
-            compiler = Compiler(part, known, placement, tuple(hosts), session_cookie)
-            places |= compiler.rules()
-            problems += compiler.problems
-            placements |= compiler.placements
-            problems += named.add(part, compiler.values)
-    if placements and placement not in placements:
-        names = ", ".join(sorted(placements))
-        hint = near(placement, placements) or f"the files' placements are {names}"
-        problems.append(Problem(f"no policy file has the placement {placement!r}", next(iter(paths), None), hint=hint))
-    problems += named.unknown(next(iter(paths), None))
-    routes = enforced = Routes()
-    problems += _join(places, routes)
-    if any(rule.shadow for rule in places):
-        enforced = Routes()
-        problems += _join({rule: place for rule, place in places.items() if not rule.shadow}, enforced)
-    if problems:
-        raise ConfigurationError(*dict.fromkeys(problems))
-    empty = Problem("the policy has no rule, so every request is refused", next(iter(paths), None))
-    warnings = (*(() if places else (empty,)), *shadow.warnings)
-    return Policy(tuple(places), routes, enforced, shadow, placements, warnings)
+                self._add_shadow(part)
+            else:
+                self._add_rules(part)
+
+    def unplaced(self, placement: str, path: Path | None) -> Iterator[Problem]:
+        """Find that no file knows the placement that is guarded."""
+        if self.placements and placement not in self.placements:
+            known = ", ".join(sorted(self.placements))
+            hint = near(placement, self.placements) or f"the files' placements are {known}"
+            yield Problem(f"no policy file has the placement {placement!r}", path, hint=hint)
+
+    def _add_shadow(self, part: Document) -> None:
+        try:
+            self.shadow = self.shadow.joined(part)
+        except ConfigurationError as error:
+            self.problems += error.problems
+
+    def _add_rules(self, part: Document) -> None:
+        compiler = self._compiler(part)
+        self.places |= compiler.rules()
+        self.problems += compiler.problems
+        self.placements |= compiler.placements
+        self.problems += self.values.add(part, compiler.values)
 
 
 def load_everywhere(paths: Sequence[Path], keys: KeyReaders, lookups: Collection[str] = ()) -> dict[str, Policy]:
@@ -133,14 +159,6 @@ def load_everywhere(paths: Sequence[Path], keys: KeyReaders, lookups: Collection
     named = (part.get("placements") for part in parts if isinstance(part, dict))
     placements = {name for placements in named if isinstance(placements, dict) for name in placements}
     return {name: load(paths, keys, lookups, placement=name) for name in sorted(placements) or [GATEWAY]}
-
-
-def _joined(shadow: Shadow, part: Document, problems: list[Problem]) -> Shadow:
-    try:
-        return shadow.joined(part)
-    except ConfigurationError as error:
-        problems += error.problems
-        return shadow
 
 
 def _join(places: Places, routes: Routes) -> Iterator[Problem]:
