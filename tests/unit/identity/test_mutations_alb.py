@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -159,3 +160,10 @@ def test_padding_that_is_missing(refuse: Refuse) -> None:
         refuse(GOOD[:position] + GOOD[position + 1 :])
     refuse(GOOD.replace("=", ""))
     refuse(GOOD.rstrip("="))
+
+
+async def test_an_audience_among_the_claims_is_the_identity_providers(tmp_path: Path) -> None:
+    """The header's `client` says whom a load balancer's token is for, whatever the user-info endpoint said."""
+    authenticator = await opened(tmp_path)
+    for audience in ("others", ISSUER.audience, None):
+        assert authenticator.authenticate(asking({WHERE: token(HONEST, ISSUER.claims(aud=audience), KEY)}))
