@@ -273,7 +273,7 @@ def test_snake_case_undoes_it(camel: str, snake: str) -> None:
 def test_every_fault_has_a_sentence(fault: Fault) -> None:
     """A refusal is told in words."""
     assert describe(fault).endswith(".")
-    assert refusal(fault).reason == fault
+    assert (refusal(fault).reason, refusal(fault).message) == (fault, describe(fault))
 
 
 def test_only_what_is_understood_and_not_passed_on_is_forbidden() -> None:

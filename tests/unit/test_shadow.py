@@ -197,8 +197,10 @@ def test_headers_are_taken_off_whoever_decides(tmp_path: Path) -> None:
 
 def test_a_path_that_is_almost_another_rules_is_refused_below_a_rule_in_shadow_too(tmp_path: Path) -> None:
     """As if the rule in shadow were not there."""
-    policy = policy_of(tmp_path, BROAD.replace("{rest...}", "X") + NEW.replace("/app/x", "/app/{any}"))
-    assert decide(policy, "/app/x", "/new").reason == "path_case"
+    exact = BROAD.replace("broad", "exact").replace("{rest...}", "x")
+    policy = policy_of(tmp_path, BROAD + exact + NEW.replace("/app/x", "/app/x/"))
+    refused = decide(policy, "/app/x/", "/new", "/broad", "/exact")
+    assert (refused.status, refused.reason) == (400, "trailing_slash")
 
 
 async def test_a_shadow_is_told_once_however_often_the_flow_waits(
