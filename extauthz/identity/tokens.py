@@ -159,8 +159,8 @@ class TokenAuthenticator:
         until = min(verified.until, self._clock() + self._settings.max_cache_seconds)
         belief = Belief(until, verified.store, verified.keys, self._clock)
         self._known.pop(credential, None)
-        claims = KnownClaims(*credential) if verified.subject.claims else verified.subject.claims
-        subject = self._known[credential] = dataclasses.replace(verified.subject, ground=belief, claims=claims)
+        subject = dataclasses.replace(verified.subject, ground=belief, claims=KnownClaims(*credential))
+        self._known[credential] = subject
         return subject
 
 

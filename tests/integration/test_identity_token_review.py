@@ -123,6 +123,19 @@ async def test_an_answer_ends_with_its_token(double: Double) -> None:
         assert world.asked == 2
 
 
+async def test_a_reviewer_that_no_setting_names_is_not_asked(world: World, tmp_path: Path) -> None:
+    """It does not make a token good whose issuer the settings do not name."""
+    other = Issuer()
+    (tmp_path / "jwks.json").write_bytes(other.jwks())
+    jwt = {"issuer": other.name, "audiences": [other.audience], "keys": {"file": "jwks.json"}}
+    identity = Identity.model_validate({"jwt": [jwt]})
+    others = Authenticators(identity, resolve=tmp_path.joinpath, reviewer=world.reviews, clock=world.clock)
+    with pytest.raises(CredentialError) as refused:
+        await authenticated(others, asking(bearer(world.token())))
+    assert refused.value.reason == "issuer_unknown"
+    assert world.asked == 0
+
+
 @pytest.mark.parametrize(
     ("claims", "reason"),
     [

@@ -59,6 +59,14 @@ def test_user_prefix(jwt_issuer: Build) -> None:
         subject_of(Issuer().claims(sub="a" * MAX_NAME_BYTES), settings)
 
 
+def test_a_user_and_groups_at_their_bounds_are_good(jwt_issuer: Build) -> None:
+    """So many bytes and so many groups are allowed, one more is not."""
+    longest, groups = "é" * (MAX_NAME_BYTES // 2), [f"g{number}" for number in range(MAX_GROUPS)]
+    subject = subject_of(Issuer().claims(sub=longest, groups=groups), jwt_issuer(claims=GROUPS))
+    assert subject.user == longest
+    assert set(groups) < set(subject.groups)
+
+
 @pytest.mark.parametrize(
     ("prefix", "user"), [("", "system:admin"), ("", "system:serviceaccount:a:b"), ("system", ":x"), ("system:", "x")]
 )
@@ -75,6 +83,13 @@ def test_identity_001_reserved_groups(jwt_issuer: Build, caplog: pytest.LogCaptu
         kept = groups_of(jwt_issuer(claims=GROUPS), ["system:masters", "devs", "system:authenticated", "System:x"])
     assert kept == ("System:x", "devs", "system:authenticated")
     assert "dropped 2 reserved groups" in caplog.text
+
+
+def test_nothing_is_said_of_groups_that_are_all_kept(jwt_issuer: Build, caplog: pytest.LogCaptureFixture) -> None:
+    """The log tells of dropped groups only."""
+    with caplog.at_level(logging.DEBUG):
+        assert groups_of(jwt_issuer(claims=GROUPS), ["devs"]) == ("devs", "system:authenticated")
+    assert "dropped" not in caplog.text
 
 
 def test_identity_001_a_prefix_makes_groups_ordinary(jwt_issuer: Build) -> None:

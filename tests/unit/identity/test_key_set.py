@@ -140,6 +140,24 @@ def test_documents_that_are_no_key_set(document: bytes) -> None:
         parse_key_set(document, ALL)
 
 
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        (b"[" * 100_000, "not a JSON Web Key Set: nested too deeply"),
+        (b"[]", "not a JSON Web Key Set: not an object"),
+        (b'{"keys": [], "keys": []}', "not a JSON Web Key Set: duplicate name"),
+        (b'{"keys": [], "n": NaN}', "not a JSON Web Key Set: NaN is not JSON"),
+        (b'{"keys": [], "n": 1e999}', "not a JSON Web Key Set: number out of range"),
+        (b'{"keys": {}}', f"not a JSON Web Key Set of at most {MAX_KEYS} keys"),
+        (b'{"keys": [7, 7]}', "none of 2 keys can be used"),
+    ],
+)
+def test_the_operator_is_told_what_is_wrong_with_a_document(document: bytes, problem: str) -> None:
+    with pytest.raises(KeySourceError) as refused:
+        parse_key_set(document, ALL)
+    assert str(refused.value) == problem
+
+
 def test_sets_with_the_same_keys_are_equal() -> None:
     """Two readings of the same keys are equal, so that a refresh without a change changes nothing."""
     assert parse(GOOD.jwk(), CURVED.jwk()) == parse(GOOD.jwk(), CURVED.jwk())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -18,6 +19,41 @@ async def test_a_known_token_is_answered_at_once(desk: Desk, issuer: Issuer) -> 
     headers = bearer(issuer.token())
     first = await desk.ask(headers)
     assert desk.authenticator.authenticate(asking(headers)) is first
+
+
+async def test_only_verifications_are_counted(desk: Desk, issuer: Issuer) -> None:
+    """A remembered token is not verified again, and a refused one is not verified."""
+    assert desk.authenticator.verified == 0
+    for number in (1, 2):
+        headers = bearer(issuer.token(jti=str(number)))
+        for _ in range(2):
+            await desk.ask(headers)
+            assert desk.authenticator.verified == number
+    await desk.fault(bearer(issuer.token(sub="")))
+    assert desk.authenticator.verified == 2
+
+
+async def test_of_two_verifications_of_a_token_the_later_is_its_ground(desk: Desk, issuer: Issuer) -> None:
+    """What rests on the earlier one, which is remembered no longer, rests on nothing."""
+    headers = bearer(issuer.token())
+    earlier, later = await asyncio.gather(desk.ask(headers), desk.ask(headers))
+    assert earlier is not None
+    assert earlier.ground is not None
+    assert later is not None
+    assert later.ground is not None
+    assert later.ground.holds()
+    assert not earlier.ground.holds()
+    assert await desk.ask(headers) is later
+
+
+async def test_nobody_can_change_what_a_remembered_token_says(desk: Desk, issuer: Issuer) -> None:
+    """Each question about its claims reads the token anew."""
+    headers = bearer(issuer.token(teams=["a"]))
+    for _ in range(2):
+        subject = await desk.ask(headers)
+        assert subject is not None
+        assert subject.claims["teams"] == ["a"]
+        subject.claims["teams"].append("b")
 
 
 async def test_jwt_036_a_known_token_expires(desk: Desk, issuer: Issuer) -> None:

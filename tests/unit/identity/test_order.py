@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from extauthz.errors import CredentialError, Unavailable
+from extauthz.errors import CredentialError
 from extauthz.identity import Authenticators
 from extauthz.settings.identity import Identity
 from extauthz.subject import Subject
@@ -67,5 +67,6 @@ async def test_a_token_must_agree_with_a_hop_that_comes_first(tmp_path: Path, is
 async def test_a_token_review_without_a_reviewer_knows_nobody(tmp_path: Path, issuer: Issuer) -> None:
     """Whoever builds it without one gets refusals."""
     authenticators = build(tmp_path, issuer, tokenReview={"issuers": ["https://cluster.example"]})
-    with pytest.raises((CredentialError, Unavailable)):
-        await ask(authenticators, bearer(issuer.token(iss="https://cluster.example")))
+    with pytest.raises(CredentialError) as refused:
+        await ask(authenticators, bearer(issuer.token(iss="https://cluster.example", aud="pipelines.kubeflow.org")))
+    assert refused.value.reason == "issuer_unknown"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.issuer import ABSENT, Issuer, bearer
+from tests.issuer import ABSENT, NOW, Issuer, bearer
 from tests.unit.identity.conftest import Desk
 
 PRIVATE: dict[str, Any] = {
@@ -37,6 +37,8 @@ async def test_a_pods_token_names_its_service_account(cluster: Desk, issuer: Iss
     assert subject.user == USER
     assert subject.groups == ("system:authenticated", "system:serviceaccounts", "system:serviceaccounts:team-a")
     assert subject.uid == "s-1"
+    assert subject.authenticator == "jwt:https://idp.example"
+    assert subject.expires == NOW + 3600
     assert subject.extra == (
         ("authentication.kubernetes.io/credential-id", ("JTI=j-1",)),
         ("authentication.kubernetes.io/node-name", ("node-1",)),
