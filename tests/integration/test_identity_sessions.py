@@ -138,6 +138,7 @@ async def test_questions_under_way_are_bounded(tmp_path: Path) -> None:
         await world.proxy.arrived.wait()
         fault = await world.fault(f"{COOKIE}=three")
         assert isinstance(fault, Unavailable)
+        assert (fault.reason, fault.message) == ("sessions_busy", "Too many sessions are being checked.")
         assert await world.ask() is known
         world.proxy.hold.set()
         with pytest.raises(CredentialError):
@@ -179,7 +180,9 @@ async def test_an_answer_without_a_token_is_unavailable(world: World) -> None:
 async def test_without_oauth2_proxy_sessions_wait_and_tokens_pass(world: World) -> None:
     """Down is 503 for cookies; a bearer token needs nobody."""
     await world.proxy.__aexit__()
-    assert isinstance(await world.fault(), Unavailable)
+    fault = await world.fault()
+    assert isinstance(fault, Unavailable)
+    assert fault.reason == "session_unavailable"
     subject = await world.ask(None, **bearer(world.issuer.token()))
     assert subject is not None
 
@@ -225,3 +228,57 @@ async def test_a_session_without_memory_is_asked_for_each_time(tmp_path: Path) -
         await world.ask()
         await world.ask()
         assert len(world.proxy.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("cookie", "message"),
+    [
+        (f"{COOKIE}=one; {COOKIE}=two", "two session cookies contradict each other"),
+        ("; ".join(f"{COOKIE}_{number}=x" for number in range(17)), "the session has too many cookies"),
+        (f"{COOKIE}=unknown", "The session has ended: log in again."),
+        (None, "Log in: no credential was sent."),
+    ],
+)
+async def test_the_browsers_user_is_told_what_is_wrong(world: World, cookie: str | None, message: str) -> None:
+    fault = await world.fault(cookie)
+    assert isinstance(fault, CredentialError)
+    assert fault.message == message
+
+
+async def test_who_is_signed_in_twice_is_told_so(world: World) -> None:
+    fault = await world.fault(**bearer(world.issuer.token(sub="mallory")))
+    assert isinstance(fault, CredentialError)
+    assert fault.message == "the session and the token name different users"
+
+
+async def test_who_is_not_admitted_is_told_by_whom(world: World) -> None:
+    """Also where oauth2-proxy is not asked again."""
+    world.proxy.status = 403
+    for _ in range(2):
+        fault = await world.fault()
+        assert isinstance(fault, Refused)
+        assert (fault.reason, fault.message) == ("session_refused", "oauth2-proxy does not admit this user.")
+
+
+@pytest.mark.parametrize(
+    ("header", "status", "why"),
+    [
+        ("authorization", 500, "it answered 500"),
+        ("x-other", None, "its answer has no header authorization"),
+    ],
+)
+async def test_an_outage_is_told_to_the_user_and_its_cause_to_the_log(
+    world: World, caplog: pytest.LogCaptureFixture, header: str, status: int | None, why: str
+) -> None:
+    world.proxy.header, world.proxy.status = header, status
+    fault = await world.fault()
+    assert isinstance(fault, Unavailable)
+    assert (fault.reason, fault.message) == ("session_unavailable", "The session cannot be checked now.")
+    assert caplog.messages == [f"oauth2-proxy did not say whose a session is: {why}"]
+
+
+async def test_a_session_is_bound_to_both_its_credentials(world: World) -> None:
+    """A decision that rests on a session's token and on another one rests on more than either."""
+    subject = await world.ask(**bearer(world.issuer.token(jti="other")))
+    assert subject is not None
+    assert subject.ground is None

@@ -189,6 +189,21 @@ async def test_a_refused_token_passes_soon_after_it_became_good(world: World) ->
     assert await world.ask(token)
 
 
+async def test_what_is_wrong_with_a_token_is_told(world: World) -> None:
+    """Each time alike, whether the API server was asked again or not."""
+    refused = world.token(known=False, jti="refused")
+    padded = ".".join(f"{part}{'=' * (-len(part) % 4)}" for part in world.token(jti="padded").split("."))
+    for token, message in (
+        (refused, "the cluster does not know the token"),
+        (refused, "the cluster does not know the token"),
+        (world.token(aud="other"), "the token is meant for others"),
+        (padded, "the token's segments are padded"),
+    ):
+        fault = await world.fault(token)
+        assert isinstance(fault, CredentialError)
+        assert fault.message == message
+
+
 async def test_an_outage_is_not_remembered(world: World) -> None:
     """The next request asks again."""
 
@@ -232,7 +247,11 @@ async def test_reviews_under_way_are_bounded(double: Double) -> None:
             *(world.ask(world.token(jti=str(number))) for number in range(5)), return_exceptions=True
         )
         assert sum(isinstance(answer, Subject) for answer in answers) == 1
-        assert sum(isinstance(answer, Unavailable) for answer in answers) == 4
+        busy = [answer for answer in answers if isinstance(answer, Unavailable)]
+        assert len(busy) == 4
+        assert {(answer.reason, answer.message) for answer in busy} == {
+            ("token_reviews_busy", "Too many tokens are being checked.")
+        }
 
 
 async def test_without_the_right_to_ask_nobody_passes(world: World, caplog: pytest.LogCaptureFixture) -> None:

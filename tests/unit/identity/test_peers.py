@@ -116,6 +116,48 @@ def test_what_is_not_one_user_with_a_list_of_groups_is_refused(user: str, groups
         ask(HEADER, GATEWAY, kubeflow_userid=user, kubeflow_groups=groups)
 
 
+@pytest.mark.parametrize(
+    ("groups_format", "user", "groups", "message"),
+    [
+        ("commas", "a,b", "", "header kubeflow-userid does not name one user"),
+        ("commas", "system:a", "", "header kubeflow-userid does not name one user"),
+        ("commas", "", "", "claim kubeflow-userid must be text that is not empty and has no space at its ends"),
+        ("commas", "a", "g\0", "claim kubeflow-groups holds a control character"),
+        ("commas", "a", "g," * 1024 + "g", "header kubeflow-groups lists more than 1024 groups"),
+        ("base64-json", "a", "e30", "header kubeflow-groups is not a base64url JSON list"),
+        ("base64-json", "a", "%", "header kubeflow-groups is not a base64url JSON list"),
+    ],
+)
+def test_the_header_at_fault_is_named(groups_format: str, user: str, groups: str, message: str) -> None:
+    settings = {"header": {"principals": [GATEWAY], "groupsFormat": groups_format}}
+    with pytest.raises(CredentialError) as refused:
+        ask(settings, GATEWAY, kubeflow_userid=user, kubeflow_groups=groups)
+    assert refused.value.reason == "claim_invalid"
+    assert refused.value.message == message
+
+
+def test_as_many_groups_as_a_token_may_have_are_read() -> None:
+    """One more is refused."""
+    groups = [f"g{number}" for number in range(1024)]
+    subject = ask(HEADER, GATEWAY, kubeflow_userid="alice", kubeflow_groups=",".join(groups))
+    assert subject == Subject.authenticated("alice", tuple(groups))
+
+
+@pytest.mark.parametrize("claim", [{}, "team", 7, None, [7], ["a\0"], [["a"]]])
+def test_a_groups_header_that_is_no_list_of_names_is_refused(claim: Any) -> None:
+    """Whatever JSON it holds."""
+    settings = {"header": {"principals": [GATEWAY], "groupsFormat": "base64-json"}}
+    encoded = base64.urlsafe_b64encode(json.dumps(claim).encode()).decode()
+    with pytest.raises(CredentialError):
+        ask(settings, GATEWAY, kubeflow_userid="alice", kubeflow_groups=encoded)
+
+
+def test_groups_nested_without_end_are_refused() -> None:
+    settings = {"header": {"principals": [GATEWAY], "groupsFormat": "base64-json"}}
+    with pytest.raises(CredentialError):
+        ask(settings, GATEWAY, kubeflow_userid="alice", kubeflow_groups=base64.b64encode(b"[" * 10_000).decode())
+
+
 def test_groups_as_envoy_writes_a_list_claim() -> None:
     """jwt_authn gives base64url of the claim's JSON, with and without padding."""
     settings = {"header": {"principals": [GATEWAY], "groupsFormat": "base64-json"}}

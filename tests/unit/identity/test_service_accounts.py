@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from extauthz.errors import CredentialError
 from tests.issuer import ABSENT, NOW, Issuer, bearer
 from tests.unit.identity.conftest import Desk
 
@@ -95,6 +96,46 @@ async def test_what_does_not_name_one_service_account_is_refused(
 ) -> None:
     """`sub` and the private claim must agree, and hold names that Kubernetes admits."""
     assert await cluster.fault(token(issuer, **changes)) in ("claim_invalid", "token_malformed")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kubernetes.io": []}, "claim kubernetes.io is not an object"),
+        ({"kubernetes.io": {**PRIVATE, "serviceaccount": []}}, "claim serviceaccount is not an object"),
+        ({"kubernetes.io": {**PRIVATE, "pod": []}}, "claim pod is not an object"),
+        ({"kubernetes.io": {**PRIVATE, "node": []}}, "claim node is not an object"),
+        ({"kubernetes.io": {}}, "claim kubernetes.io does not name a ServiceAccount"),
+        ({"sub": "alice"}, "claims sub and kubernetes.io name different subjects"),
+        ({"jti": "j\n"}, "claim jti is not printable text"),
+        ({"kubernetes.io": {**PRIVATE, "node": {"name": 7}}}, "claim name is not printable text"),
+        ({"kubernetes.io": {**PRIVATE, "node": {"uid": 7}}}, "claim uid is not printable text"),
+        ({"kubernetes.io": {**PRIVATE, "pod": {"uid": 7}}}, "claim uid is not printable text"),
+    ],
+)
+async def test_it_is_told_which_claim_is_at_fault(
+    cluster: Desk, issuer: Issuer, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(CredentialError) as refused:
+        await cluster.ask(token(issuer, **changes))
+    assert refused.value.message == message
+
+
+async def test_names_and_ids_at_their_bounds_are_good(cluster: Desk, issuer: Issuer) -> None:
+    """63 bytes for a namespace, 253 for a name, 1024 for an id."""
+    namespace, name, uid = "n" * 63, "a" * 253, "u" * 1024
+    private = {"namespace": namespace, "serviceaccount": {"name": name, "uid": uid}}
+    claims = {"sub": f"system:serviceaccount:{namespace}:{name}", "kubernetes.io": private}
+    subject = await cluster.ask(token(issuer, **claims))
+    assert subject is not None
+    assert (subject.user, subject.uid) == (claims["sub"], uid)
+
+
+async def test_a_name_beyond_its_bound_is_none(cluster: Desk, issuer: Issuer) -> None:
+    """Kubernetes admits 253 bytes."""
+    private = {"namespace": "team-a", "serviceaccount": {"name": "a" * 254}}
+    claims = {"sub": f"system:serviceaccount:team-a:{'a' * 254}", "kubernetes.io": private}
+    assert await cluster.fault(token(issuer, **claims)) == "claim_invalid"
 
 
 async def test_no_other_issuer_names_a_service_account(desk: Desk, issuer: Issuer) -> None:
