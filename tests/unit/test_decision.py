@@ -1,10 +1,13 @@
-"""How a decision is told."""
+"""How a decision is told: to the upstream, to people and to programs."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import pytest
 
 from extauthz.decision import Decision, Outcome, Reason
+from extauthz.request import Request, read
 from extauthz.review import MissingRight, NonResourceAttributes, ResourceAttributes, Review, qualified
 from extauthz.subject import Subject
 from tests.cases import ALICE, decided, gateway, request
@@ -61,3 +64,28 @@ def test_of_a_hidden_right_neither_namespace_nor_name_is_told() -> None:
     right = ResourceAttributes("get", resource="runs", namespace="team-a", name="run-1")
     assert MissingRight.of(right, hidden=True).attributes == ResourceAttributes("get", resource="runs")
     assert MissingRight.of(right, hidden=False).attributes == right
+
+
+def test_another_proxys_word_for_a_user_is_taken_off_where_it_was_sent() -> None:
+    """Upstreams believe some of these names; those that nobody sent are not in every answer."""
+    sent = {"x_webauth_user": "root", "x-forwarded-email": "root@example.com", "accept": "*/*"}
+    forged = decided(gateway().decide(read(method="GET", target="/x", headers=sent)))
+    honest = decided(gateway().decide(read(method="GET", target="/x", headers={"accept": "*/*"})))
+    assert forged.remove == (*honest.remove, "x-forwarded-email", "x_webauth_user")
+
+
+@dataclass
+class WithCredential:
+    """An authenticator that hands on headers for the upstream."""
+
+    headers: tuple[tuple[str, str], ...]
+
+    def authenticate(self, request: Request) -> Subject:
+        return Subject.authenticated(ALICE, credential=self.headers)
+
+
+def test_a_sessions_credential_reaches_the_upstream_but_not_as_a_name() -> None:
+    """What tells the user is ours alone, whatever a session says."""
+    named = WithCredential((("authorization", "Bearer token"), ("kubeflow-userid", "root"), ("kubeflow-groups", "a")))
+    decision = decided(gateway(authenticator=named).decide(request("GET", "/x")))
+    assert decision.headers == (("kubeflow-userid", ALICE), ("authorization", "Bearer token"))

@@ -12,7 +12,7 @@ from extauthz.decision import Outcome
 from extauthz.found import Found
 from extauthz.policy import Rule
 from extauthz.request import Request, read
-from extauthz.review import Attributes, Review
+from extauthz.review import Attributes, ResourceAttributes, Review
 from extauthz.steps import InForce
 from extauthz.subject import Subject
 from tests.cases import ALICE, decided, gateway, is_sentence, load_policy, policy_of, request
@@ -100,6 +100,22 @@ def test_what_rests_on_a_lookup_is_decided_anew_each_time(tmp_path: Path) -> Non
     assert told.basis is not None
     assert built.repeat(told, "", lambda: noted("/app/team-a"))
     assert not built.repeat(looked_up, "", lambda: noted("/runs/1"))
+
+
+def test_what_is_open_to_everybody_who_is_logged_in_is_told_as_a_right_that_lasts(tmp_path: Path) -> None:
+    """The log says which, and nothing can take it away but another policy."""
+    rule = (
+        "- name: list\n  match: {path: /pipelines}\n  access:\n"
+        "  - {verb: list, resource: pipelines, namespace: query:namespace, absentNamespace: authenticated}\n"
+    )
+    built = gateway(policy=policy_of(tmp_path, rule), authenticator=Holding(), authorizer=Granting())
+    decision = decided(built.decide(noted("/pipelines")))
+    right = ResourceAttributes("list", resource="pipelines")
+    assert decision.reviews == (Review(right, allowed=True, reason="open to everybody who is logged in"),)
+    assert decision.basis is not None
+    assert built.repeat(decision, "", lambda: noted("/pipelines"))
+    built.policy = built.policy
+    assert not built.repeat(decision, "", lambda: noted("/pipelines"))
 
 
 def test_a_lookup_is_told_for_whom_it_is(tmp_path: Path) -> None:

@@ -238,7 +238,7 @@ def test_a_parameter_with_two_values_is_never_read() -> None:
     """Even where a rule tolerates duplicates, the value it reads must be one."""
     request = read(method="GET", target="/a?ns=a&ns=b&other=c", headers={})
     assert request.parameter("other") == "c"
-    with pytest.raises(Refused, match="query_duplicate"):
+    with pytest.raises(Refused, match=r"query_duplicate: .* more than once"):
         request.parameter("ns")
 
 
@@ -250,7 +250,7 @@ def test_a_parameter_that_cannot_be_decoded_is_empty() -> None:
 
 def test_a_parameter_in_two_spellings_is_never_read() -> None:
     """KFP would pick one of the two at random."""
-    with pytest.raises(Refused, match="query_spelling"):
+    with pytest.raises(Refused, match=r"query_spelling: .* in two ways"):
         read(method="GET", target="/a?run_id=a&runId=b", headers={}).parameter("run_id")
 
 
