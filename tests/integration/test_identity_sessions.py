@@ -236,10 +236,10 @@ async def test_a_session_without_memory_is_asked_for_each_time(tmp_path: Path) -
         (f"{COOKIE}=one; {COOKIE}=two", "two session cookies contradict each other"),
         ("; ".join(f"{COOKIE}_{number}=x" for number in range(17)), "the session has too many cookies"),
         (f"{COOKIE}=unknown", "The session has ended: log in again."),
-        (None, "Log in: no credential was sent."),
+        ("", "Log in: no credential was sent."),
     ],
 )
-async def test_the_browsers_user_is_told_what_is_wrong(world: World, cookie: str | None, message: str) -> None:
+async def test_the_browsers_user_is_told_what_is_wrong(world: World, cookie: str, message: str) -> None:
     fault = await world.fault(cookie)
     assert isinstance(fault, CredentialError)
     assert fault.message == message

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extauthz.identity.keys import MAX_KEYS, KeySet, KeySourceError, parse_key_set
-from tests.issuer import ABSENT, ec_key, ed_key, rsa_key
+from tests.issuer import ABSENT, ec_key, ed_key, rsa_key, segment
 
 ALL = ["RS256", "RS512", "PS256", "ES256", "ES384", "ES512", "EdDSA"]
 GOOD = rsa_key("key-1")
@@ -138,6 +138,20 @@ def test_documents_that_are_no_key_set(document: bytes) -> None:
     """Anything but a bounded list with a usable key is an error."""
     with pytest.raises(KeySourceError):
         parse_key_set(document, ALL)
+
+
+@pytest.mark.parametrize(("bits", "usable"), [(2047, False), (2048, True), (8192, True), (8193, False)])
+def test_rsa_keys_have_a_least_and_a_largest_size(bits: int, usable: bool) -> None:
+    """Weak ones are left out, and those that cost much to verify with."""
+    modulus = (1 << (bits - 1)) + 1
+    keys = parse(GOOD.jwk(n=segment(modulus.to_bytes((bits + 7) // 8))), ed_key("good").jwk())
+    assert [key.id for key in keys.keys] == (["key-1", "good"] if usable else ["good"])
+
+
+def test_a_set_may_hold_as_many_keys_as_it_may() -> None:
+    """The bound itself is allowed."""
+    jwk = GOOD.jwk()
+    assert len(parse(*({**jwk, "kid": str(number)} for number in range(MAX_KEYS))).keys) == MAX_KEYS
 
 
 @pytest.mark.parametrize(
