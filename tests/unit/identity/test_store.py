@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection
 
+from extauthz.identity.keys import KeySourceError
 from extauthz.identity.store import KeyStore
 from extauthz.identity.web import Page
 from extauthz.settings.identity import JwtIssuer
@@ -27,3 +29,76 @@ async def test_the_store_itself_holds_the_cooldown(jwt_issuer: Callable[..., Jwt
     await store.renew()
     assert len(fetches) == 2
     await store.stop()
+
+
+async def test_good_and_failed_fetches_are_counted(jwt_issuer: Callable[..., JwtIssuer]) -> None:
+    """Each of them once, whatever went wrong."""
+    answers: list[Page | Exception] = [
+        Page(Issuer().jwks()),
+        KeySourceError("down"),
+        ValueError("a mistake"),
+        Page(b"{}"),
+        Page(Issuer().jwks()),
+        ValueError("a mistake"),
+    ]
+    seen = []
+
+    async def fetch(_: Collection[str]) -> Page:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    clock = Clock(0)
+    store = KeyStore(jwt_issuer(), fetch, clock=clock)
+    assert (store.fetched, store.failed) == (0, 0)
+    while answers:
+        await store.renew()
+        seen.append((store.fetched, store.failed))
+        clock.now += 10
+    assert seen == [(1, 0), (1, 1), (1, 2), (1, 3), (2, 3), (2, 4)]
+
+
+async def test_an_unforeseen_error_is_no_reason_to_show(jwt_issuer: Callable[..., JwtIssuer]) -> None:
+    """Its text may hold anything; the log has it."""
+
+    async def fetch(_: Collection[str]) -> Page:
+        raise ValueError("a secret")
+
+    store = KeyStore(jwt_issuer(), fetch, clock=Clock(0))
+    await store.renew()
+    assert store.problem == "issuer https://idp.example has no keys: internal error"
+
+
+async def test_keys_too_old_to_serve_are_called_so(jwt_issuer: Callable[..., JwtIssuer]) -> None:
+    """No fetch failed, and none came in time."""
+
+    async def fetch(_: Collection[str]) -> Page:
+        return Page(Issuer().jwks())
+
+    clock = Clock(0)
+    store = KeyStore(jwt_issuer(), fetch, clock=clock)
+    await store.renew()
+    assert store.problem is None
+    clock.now += 10**9
+    assert store.problem == "issuer https://idp.example has no keys: too old"
+
+
+async def test_stopping_waits_for_the_end_of_the_fetch(jwt_issuer: Callable[..., JwtIssuer]) -> None:
+    """Nothing of it is left behind."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def fetch(_: Collection[str]) -> Page:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.set()
+        return Page(b"")
+
+    store = KeyStore(jwt_issuer(), fetch, clock=Clock(0))
+    store.start()
+    await begun.wait()
+    await store.stop()
+    assert ended.is_set()
