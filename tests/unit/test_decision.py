@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from extauthz.decision import Decision, Outcome, Reason
+from extauthz.decision import Decision, Outcome, Reason, RuleRef, failed
+from extauthz.errors import CredentialError, ExtauthzError, Refused, Unavailable
 from extauthz.request import Request, read
 from extauthz.review import MissingRight, NonResourceAttributes, ResourceAttributes, Review, qualified
 from extauthz.subject import Subject
@@ -89,3 +90,30 @@ def test_a_sessions_credential_reaches_the_upstream_but_not_as_a_name() -> None:
     named = WithCredential((("authorization", "Bearer token"), ("kubeflow-userid", "root"), ("kubeflow-groups", "a")))
     decision = decided(gateway(authenticator=named).decide(request("GET", "/x")))
     assert decision.headers == (("kubeflow-userid", ALICE), ("authorization", "Bearer token"))
+
+
+RULE = RuleRef("runs", "policy.yaml", 7)
+WHO = Subject.authenticated(ALICE)
+
+
+@pytest.mark.parametrize(
+    ("error", "decision"),
+    [
+        (Refused("odd", "Odd.", status=403), Decision(Outcome.DENY, 403, "odd", "Odd.", RULE, WHO)),
+        (
+            CredentialError("token_expired", "Expired.", login="/login"),
+            Decision(Outcome.UNAUTHENTICATED, 401, "token_expired", "Expired.", RULE, login="/login"),
+        ),
+        (
+            Unavailable("slow", "Slow.", retry_after=7),
+            Decision(Outcome.ERROR, 503, "slow", "Slow.", RULE, WHO, retry_after=7),
+        ),
+        (
+            ExtauthzError("of a new kind"),
+            Decision(Outcome.ERROR, 503, Reason.INTERNAL_ERROR, "The request could not be checked.", RULE, WHO),
+        ),
+    ],
+)
+def test_what_each_error_becomes(error: ExtauthzError, decision: Decision) -> None:
+    """Rule and user are told with it; who has no valid credential is nobody."""
+    assert failed(error, rule=RULE, subject=WHO) == decision

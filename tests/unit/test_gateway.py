@@ -14,13 +14,14 @@ import pytest
 from extauthz.decision import Decision, Outcome, Reason, cannot, failed
 from extauthz.errors import CredentialError, ExtauthzError, Refused, Unavailable
 from extauthz.found import Found
+from extauthz.gateway import Gateway
 from extauthz.headers import MAX_GROUPS_HEADER_BYTES
 from extauthz.request import Request
 from extauthz.request.faults import Fault
 from extauthz.review import Attributes, MissingRight, NonResourceAttributes, ResourceAttributes, Review
 from extauthz.settings import ResponseSettings
 from extauthz.subject import Subject
-from tests.cases import ALICE, BOB, Named, decided, gateway, is_sentence, policy_of, request
+from tests.cases import ALICE, BOB, Named, decided, gateway, is_sentence, load_policy, policy_of, request
 
 Answered = TypeVar("Answered")
 RUNS = "/pipeline/apis/v2beta1/runs?namespace=team-a"
@@ -270,8 +271,13 @@ async def test_answers_that_must_be_awaited_are_asked_for_once(tmp_path: Path) -
 
 async def test_a_decision_that_takes_too_long_is_refused_in_time() -> None:
     """One deadline covers keys, lookups and reviews together, so that Envoy never has to give up on us."""
-    built = gateway(authorizer=Slow())
-    built.deadline_seconds = 0
+    built = Gateway(
+        policy=load_policy(),
+        authenticator=Named(ALICE),
+        authorizer=Slow(),
+        response=ResponseSettings(),
+        deadline_seconds=0,
+    )
     answer = built.decide(request("GET", RUNS))
     assert not isinstance(answer, Decision)
     decision = decided(await answer)
