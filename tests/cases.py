@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from extauthz import policy
@@ -56,9 +57,10 @@ class TeamA:
 TEAM_A = TeamA()
 
 
-def load_policy(*paths: Path) -> Policy:
-    """Load the cases' policy and further files."""
-    return policy.load([*POLICIES, *paths], KEYS, LOOKUPS)
+@cache
+def cases_policy() -> Policy:
+    """Return the cases' policy, which is immutable: it is loaded once for all tests."""
+    return policy.load(POLICIES, KEYS, LOOKUPS)
 
 
 def policy_of(tmp_path: Path, rules: str) -> Policy:
@@ -79,7 +81,7 @@ def gateway(
 ) -> Gateway:
     """Build a gateway for one user."""
     return Gateway(
-        policy=policy or load_policy(),
+        policy=policy or cases_policy(),
         authenticator=authenticator or Named(user, groups),
         authorizer=authorizer or rbac.RbacAuthorizer(rbac.load([DATA / "cases" / "rbac.yaml"])),
         response=response or ResponseSettings(),

@@ -13,8 +13,16 @@ import pytest
 import yaml
 
 from extauthz.cli import main
-from tests.cases import DATA, POLICIES
+from tests.cases import DATA, REPOSITORY
 from tests.issuer import Issuer
+
+
+SHIPPED = REPOSITORY / "policies" / "kubeflow"
+POLICIES = [
+    DATA / "cases" / "policy.yaml",
+    *(SHIPPED / f"{name}.yaml" for name in ("dataplanes", "pipelines-ui", "pipelines-v2beta1")),
+]
+"""What these tests ask for; each command loads it anew."""
 
 
 @dataclass(frozen=True)
