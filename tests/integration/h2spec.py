@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 PACKAGE = "github.com/summerwind/h2spec/cmd/h2spec"
 VERSION = "v2.2.1+incompatible"
 MISSING = f"h2spec is missing: put it on PATH, or Go, which builds it by `go install {PACKAGE}@{VERSION}`"
-BUILD_SECONDS, RUN_SECONDS = 300, 60
+BUILD_SECONDS, RUN_SECONDS = 240, 60
 
 
 async def find() -> Path | None:

@@ -168,7 +168,7 @@ def go_router(folder: Path) -> Iterator[Router]:
     if shutil.which("go") is None:
         pytest.skip("Go is missing: put a `go` of 1.24 or newer on PATH")
     binary = folder / "router"
-    subprocess.run(["go", "build", "-o", str(binary), str(ROUTERS / "main.go")], check=True, timeout=300)
+    subprocess.run(["go", "build", "-o", str(binary), str(ROUTERS / "main.go")], check=True, timeout=240)
     with served(str(binary)) as ask:
         yield ask
 

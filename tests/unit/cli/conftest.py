@@ -16,7 +16,6 @@ from extauthz.cli import main
 from tests.cases import DATA, REPOSITORY
 from tests.issuer import Issuer
 
-
 SHIPPED = REPOSITORY / "policies" / "kubeflow"
 POLICIES = [
     DATA / "cases" / "policy.yaml",

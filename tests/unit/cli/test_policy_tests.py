@@ -308,9 +308,9 @@ def test_watching(tests: Path) -> None:
                 ("a: [", "error:"),
                 (POLICY, "0 wrong"),
             ):
-                while not any(expected in line for line in _drained(told)):
-                    # The watch may not have begun yet, so the change is made until it is seen.
-                    policy.write_text(text)
+                policy.write_text(text)
+                while not _is_told(expected, told):
+                    policy.write_text(text)  # the watch had not begun yet
         finally:
             process.terminate()
             reader.join(60)
@@ -321,10 +321,10 @@ def _hand_over(lines: Iterable[str], told: queue.Queue[str]) -> None:
         told.put(line)
 
 
-def _drained(told: queue.Queue[str]) -> list[str]:
-    """Return what was told within a moment."""
-    lines = []
+def _is_told(expected: str, told: queue.Queue[str]) -> bool:
+    """Whether a line says something, before nothing is told for a moment."""
     with contextlib.suppress(queue.Empty):
-        while True:
-            lines.append(told.get(timeout=2))
-    return lines
+        while expected not in told.get(timeout=2):
+            pass
+        return True
+    return False
