@@ -58,7 +58,7 @@ TEAM_A = TeamA()
 
 
 @cache
-def cases_policy() -> Policy:
+def load_policy() -> Policy:
     """Return the cases' policy, which is immutable: it is loaded once for all tests."""
     return policy.load(POLICIES, KEYS, LOOKUPS)
 
@@ -81,7 +81,7 @@ def gateway(
 ) -> Gateway:
     """Build a gateway for one user."""
     return Gateway(
-        policy=policy or cases_policy(),
+        policy=policy or load_policy(),
         authenticator=authenticator or Named(user, groups),
         authorizer=authorizer or rbac.RbacAuthorizer(rbac.load([DATA / "cases" / "rbac.yaml"])),
         response=response or ResponseSettings(),

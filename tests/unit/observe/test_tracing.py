@@ -24,7 +24,7 @@ from extauthz.review import Attributes, Review
 from extauthz.settings import ResponseSettings, Settings
 from extauthz.settings.observe import TracingSettings
 from extauthz.subject import Subject
-from tests.cases import cases_policy, request
+from tests.cases import load_policy, request
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED = f"00-{TRACE}-{PARENT}-01"
@@ -68,7 +68,7 @@ class Traced:
         self.tracing = Tracing(TracingSettings(endpoint=NOWHERE, sample_share=share), self.exporter)
         self.gateway = TracedGateway(
             self.tracing,
-            policy=cases_policy(),
+            policy=load_policy(),
             authenticator=self.desk,
             authorizer=self.desk,
             lookup=self.desk,
@@ -164,7 +164,7 @@ async def test_spans_reach_a_collector() -> None:
     tracing = Tracing(TracingSettings(endpoint=f"http://127.0.0.1:{runner.addresses[0][1]}/v1/traces"))
     asked = request("GET", "/public", traceparent=SAMPLED)
     gateway = tracing.gateway(
-        policy=cases_policy(), authenticator=Desk(), authorizer=Desk(), lookup=None, response=ResponseSettings()
+        policy=load_policy(), authenticator=Desk(), authorizer=Desk(), lookup=None, response=ResponseSettings()
     )
     assert isinstance(gateway.decide(asked), Decision)
     await asyncio.to_thread(tracing.stop)
@@ -178,7 +178,7 @@ async def test_a_collector_that_is_gone_harms_nothing(caplog: pytest.LogCaptureF
     """Decisions are made, and the end comes."""
     tracing = Tracing(TracingSettings(endpoint=NOWHERE, sample_share=1))
     gateway = tracing.gateway(
-        policy=cases_policy(), authenticator=Desk(), authorizer=Desk(), lookup=None, response=ResponseSettings()
+        policy=load_policy(), authenticator=Desk(), authorizer=Desk(), lookup=None, response=ResponseSettings()
     )
     decision = gateway.decide(request("GET", "/public"))
     assert isinstance(decision, Decision)

@@ -124,10 +124,15 @@ async def test_a_call(edge: GrpcEdge, kind: str) -> None:
 
 async def test_a_message_may_be_compressed(edge: GrpcEdge) -> None:
     """With gzip, and then flagged or not."""
-    for body in (framed(gzip.compress(ask()), flag=1), framed(ask())):
+    for body in (framed(zipped(ask()), flag=1), framed(ask())):
         peer = await connect(edge)
         call(peer, body, ("grpc-encoding", "gzip"))
         assert await status(peer) == 200
+
+
+def zipped(content: bytes) -> bytes:
+    """Compress without the time, which would stand in the names of tests."""
+    return gzip.compress(content, mtime=0)
 
 
 @pytest.mark.parametrize(
@@ -142,9 +147,9 @@ async def test_a_message_may_be_compressed(edge: GrpcEdge) -> None:
         (framed(ask(), flag=1), "identity"),
         (framed(ask(), flag=1), "deflate"),
         (framed(ask(), flag=1), "gzip"),
-        (framed(gzip.compress(ask())[:-4], flag=1), "gzip"),
-        (framed(gzip.compress(ask()) + b"x", flag=1), "gzip"),
-        (framed(gzip.compress(bytes(1 << 24)), flag=1), "gzip"),
+        (framed(zipped(ask())[:-4], flag=1), "gzip"),
+        (framed(zipped(ask()) + b"x", flag=1), "gzip"),
+        (framed(zipped(bytes(1 << 24)), flag=1), "gzip"),
         (framed(b"\xff\xff"), "identity"),
         (framed(b""), "identity"),
         (framed(bytes(LIMIT + (1 << 20) + 1)), "identity"),
