@@ -60,8 +60,7 @@ class HeaderAuthenticator:
 
     def _groups(self, request: Request) -> tuple[str, ...]:
         header = self._settings.groups_header
-        value = request.headers.get(header, "") if header else ""
-        if not value or header is None:
+        if header is None or not (value := request.headers.get(header)):
             return ()
         listed = value.split(",") if self._settings.groups_format == "commas" else _decoded(value, header)
         if len(listed) > MAX_GROUPS:

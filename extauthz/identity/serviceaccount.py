@@ -31,8 +31,10 @@ def named(namespace: str, name: str, **rest: Any) -> Subject:
 
 def groups_of(user: str) -> tuple[str, ...]:
     """Return the groups that Kubernetes gives a ServiceAccount by its user name; none to anybody else."""
-    prefix, kind, namespace, *name = [*user.split(":"), "", ""][:4]
-    return (GROUP, f"{GROUP}:{namespace}") if (prefix, kind) == ("system", "serviceaccount") and name[0] else ()
+    match user.split(":"):
+        case ["system", "serviceaccount", namespace, name] if is_named(namespace, name):
+            return (GROUP, f"{GROUP}:{namespace}")
+    return ()
 
 
 def is_named(namespace: object, name: object) -> bool:

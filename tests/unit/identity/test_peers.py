@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from extauthz.basis import ALWAYS
 from extauthz.errors import CredentialError
 from extauthz.identity import Authenticators
 from extauthz.settings.identity import Identity
@@ -63,6 +64,7 @@ def test_a_named_principal_is_its_service_account(peer: str, user: str | None) -
         groups = {"system:authenticated", "system:serviceaccounts", f"system:serviceaccounts:{namespace}"}
         assert set(subject.groups) == groups
         assert subject.authenticator == "peer"
+        assert subject.ground is ALWAYS  # Envoy tells the peer anew with each request
 
 
 def test_the_certificate_header_is_never_read() -> None:
@@ -81,6 +83,7 @@ def test_a_trusted_hop_names_the_user() -> None:
     assert subject == Subject.authenticated("alice@example.com", ("team",))
     assert subject is not None
     assert subject.authenticator == "header"
+    assert subject.ground is ALWAYS
 
 
 @pytest.mark.parametrize("peer", ["", EDITOR, GATEWAY + "x", GATEWAY.upper(), f"{GATEWAY},{EDITOR}"])
@@ -159,12 +162,16 @@ def test_groups_nested_without_end_are_refused() -> None:
 
 
 def test_groups_as_envoy_writes_a_list_claim() -> None:
-    """jwt_authn gives base64url of the claim's JSON, with and without padding."""
+    """jwt_authn gives base64url of the claim's JSON, with and without padding, whatever characters it takes."""
     settings = {"header": {"principals": [GATEWAY], "groupsFormat": "base64-json"}}
-    encoded = base64.urlsafe_b64encode(json.dumps(["team-a", "ü?>"]).encode()).decode()
-    for value in (encoded, encoded.rstrip("=")):
-        subject = ask(settings, GATEWAY, kubeflow_userid="alice", kubeflow_groups=value)
-        assert subject == Subject.authenticated("alice", ("team-a", "ü?>"))
+    written = ""
+    for group in ("ü?>", "aü?>", "aaü?>"):
+        encoded = base64.urlsafe_b64encode(json.dumps(["team-a", group], ensure_ascii=False).encode()).decode()
+        for value in (encoded, encoded.rstrip("=")):
+            subject = ask(settings, GATEWAY, kubeflow_userid="alice", kubeflow_groups=value)
+            assert subject == Subject.authenticated("alice", ("team-a", group))
+            written += value
+    assert {"-", "_", "="} < set(written)
     for value in ("a,b", "%%%", "e30", "WzFd", "W10K!", "WyJh"):
         with pytest.raises(CredentialError):
             ask(settings, GATEWAY, kubeflow_userid="alice", kubeflow_groups=value)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from extauthz.errors import CredentialError
+from extauthz.identity.serviceaccount import groups_of
 from tests.issuer import ABSENT, NOW, Issuer, bearer
 from tests.unit.identity.conftest import Desk
 
@@ -131,11 +132,59 @@ async def test_names_and_ids_at_their_bounds_are_good(cluster: Desk, issuer: Iss
     assert (subject.user, subject.uid) == (claims["sub"], uid)
 
 
-async def test_a_name_beyond_its_bound_is_none(cluster: Desk, issuer: Issuer) -> None:
-    """Kubernetes admits 253 bytes."""
-    private = {"namespace": "team-a", "serviceaccount": {"name": "a" * 254}}
-    claims = {"sub": f"system:serviceaccount:team-a:{'a' * 254}", "kubernetes.io": private}
+@pytest.mark.parametrize(
+    ("namespace", "name"),
+    [
+        ("Team-a", "default"),
+        ("team-a:x", "default"),
+        ("team-a\n", "default"),
+        ("-", "default"),
+        ("n" * 64, "default"),
+        ("team.a", "default"),
+        ("", "default"),
+        ("team-a", ""),
+        ("team-a", "a" * 254),
+        ("team-a", "a:b"),
+        ("team-a", "a/b"),
+        ("team-a", "a..b"),
+        ("team-a", "Default"),
+    ],
+)
+async def test_names_that_kubernetes_does_not_admit_are_refused(
+    cluster: Desk, issuer: Issuer, namespace: str, name: str
+) -> None:
+    """Also where `sub` and the private claim agree on them."""
+    private = {"namespace": namespace, "serviceaccount": {"name": name}}
+    claims = {"sub": f"system:serviceaccount:{namespace}:{name}", "kubernetes.io": private}
     assert await cluster.fault(token(issuer, **claims)) == "claim_invalid"
+
+
+@pytest.mark.parametrize(
+    ("user", "groups"),
+    [
+        ("system:serviceaccount:team-a:default", ("system:serviceaccounts", "system:serviceaccounts:team-a")),
+        ("system:serviceaccount:team-a:a.b", ("system:serviceaccounts", "system:serviceaccounts:team-a")),
+        ("alice", ()),
+        ("", ()),
+        ("system:admin", ()),
+        ("system:serviceaccount", ()),
+        ("system:serviceaccount:team-a", ()),
+        ("system:serviceaccount:team-a:", ()),
+        ("system:serviceaccount::default", ()),
+        ("system:serviceaccount:team-a:default:x", ()),
+        ("system:serviceaccount:Team-a:default", ()),
+        ("system:serviceAccount:team-a:default", ()),
+        ("System:serviceaccount:team-a:default", ()),
+        ("oidc:serviceaccount:team-a:default", ()),
+        ("system:node:team-a:default", ()),
+        ("serviceaccount:team-a:default", ()),
+    ],
+)
+def test_a_user_name_has_groups_where_kubernetes_takes_it_for_a_service_accounts(
+    user: str, groups: tuple[str, ...]
+) -> None:
+    """As it does when somebody impersonates one: exactly a namespace and a name, both admitted."""
+    assert groups_of(user) == groups
 
 
 async def test_no_other_issuer_names_a_service_account(desk: Desk, issuer: Issuer) -> None:

@@ -9,7 +9,7 @@ from extauthz.identity.keys import KeySourceError
 from extauthz.identity.store import KeyStore
 from extauthz.identity.web import Page
 from extauthz.settings.identity import JwtIssuer
-from tests.issuer import Clock, Issuer
+from tests.issuer import Clock, Issuer, ec_key
 
 
 async def test_the_store_itself_holds_the_cooldown(jwt_issuer: Callable[..., JwtIssuer]) -> None:
@@ -29,6 +29,39 @@ async def test_the_store_itself_holds_the_cooldown(jwt_issuer: Callable[..., Jwt
     await store.renew()
     assert len(fetches) == 2
     await store.stop()
+
+
+def test_a_new_store_has_nothing_to_verify_with(jwt_issuer: Callable[..., JwtIssuer]) -> None:
+    """Neither keys nor a time for which they may serve."""
+
+    async def fetch(_: Collection[str]) -> Page:
+        raise AssertionError
+
+    store = KeyStore(jwt_issuer(), fetch, clock=Clock(0))
+    assert store.keys is store.latest is None
+    assert store.serves_for < 0
+    assert store.quiet_for == 0
+
+
+async def test_single_keys_are_fetched_by_their_ids(jwt_issuer: Callable[..., JwtIssuer]) -> None:
+    """Those that tokens named, and with them those that are known; nothing where there are none."""
+    asked = []
+
+    async def fetch(key_ids: Collection[str]) -> Page:
+        asked.append(list(key_ids))
+        return Page(Issuer(keys=[ec_key(key_id) for key_id in key_ids]).jwks())
+
+    clock = Clock(0)
+    keys = {"pemUrl": "https://keys.example/{kid}"}
+    settings = jwt_issuer(keys=keys, header="x-token", algorithms=["ES256"], albSigner="arn:aws:elb")
+    store = KeyStore(settings, fetch, clock=clock)
+    await store.renew()
+    assert (asked, store.failed, store.problem) == ([], 0, None)
+    for key_id in ("a", "b", "a"):
+        clock.now += 10
+        await store.renew(key_id)
+    assert asked == [["a"], ["a", "b"], ["a", "b"]]
+    assert (store.fetched, store.failed) == (3, 0)
 
 
 async def test_good_and_failed_fetches_are_counted(jwt_issuer: Callable[..., JwtIssuer]) -> None:
