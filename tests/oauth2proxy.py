@@ -14,6 +14,7 @@ class OAuth2Proxy:
 
     `sessions` maps the value of the session's cookies (parts in order, joined) to a token.
     `refreshed` are cookies to set with each good answer. With `hold` set, answers wait for it.
+    A good answer has the status `good`, and any other is `status` where that is set.
     """
 
     def __init__(self) -> None:
@@ -21,6 +22,7 @@ class OAuth2Proxy:
         self.header = "authorization"
         self.refreshed: list[str] = []
         self.status: int | None = None
+        self.good = 202
         self.asked: list[dict[str, str]] = []
         self.hold: asyncio.Event | None = None
         self.arrived = asyncio.Event()
@@ -54,7 +56,7 @@ class OAuth2Proxy:
         token = self.sessions.get("".join(parts))
         if token is None:
             return web.Response(status=401)
-        response = web.Response(status=202)
+        response = web.Response(status=self.good)
         response.headers[self.header] = f"Bearer {token}" if self.header == "authorization" else token
         for cookie in self.refreshed:
             response.headers.add("set-cookie", cookie)

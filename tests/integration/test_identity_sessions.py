@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ async def test_a_cookie_becomes_the_user_of_its_token(world: World) -> None:
     subject = await world.ask()
     assert subject is not None
     assert (subject.user, subject.authenticator) == ("alice", "session")
+    assert subject.ground is None  # the session may end before its token does
     assert subject.credential == (("authorization", f"Bearer {world.proxy.sessions['one']}"),)
     assert world.proxy.sessions["one"] not in repr(subject)
 
@@ -50,7 +52,7 @@ async def test_a_known_session_is_not_asked_for_again(world: World) -> None:
     """Until its setting ends; then oauth2-proxy has the word again."""
     first = await world.ask()
     assert world.authenticators.authenticate(asking({"cookie": f"{COOKIE}=one"})) is first
-    world.clock.now += 61
+    world.clock.now += 60
     assert await world.ask() == first
     assert len(world.proxy.asked) == 2
     del world.proxy.sessions["one"]
@@ -94,6 +96,21 @@ async def test_a_forged_token_behind_a_session_is_refused(world: World) -> None:
     fault = await world.fault()
     assert isinstance(fault, CredentialError)
     assert fault.reason == "signature_invalid"
+
+
+async def test_a_known_sessions_token_that_expires_while_its_keys_are_fetched_leads_to_the_login(world: World) -> None:
+    """As it does at any other moment."""
+    await world.ask()
+    world.issuer.keys = [rsa_key("key-2")]
+    world.jwks.write_bytes(world.issuer.jwks())
+    await world.ask(None, **bearer(world.issuer.token()))  # brings a set without the session's key
+    world.clock.now += 10
+    answer = world.authenticators.authenticate(asking({"cookie": f"{COOKIE}=one"}))
+    assert inspect.isawaitable(answer)
+    world.clock.now += 3621
+    with pytest.raises(CredentialError) as refused:
+        await answer
+    assert (refused.value.reason, refused.value.login) == ("session_invalid", LOGIN)
 
 
 @pytest.mark.parametrize(("published", "outcome"), [(True, "alice"), (False, "key_unknown")])
@@ -208,12 +225,29 @@ async def test_jwt_037_a_session_and_a_token_must_name_one_user(world: World) ->
         assert isinstance(await world.fault(authorization="Basic YTpi"), CredentialError)
 
 
+async def test_a_session_and_a_token_may_both_have_to_wait(world: World) -> None:
+    """First oauth2-proxy is waited for, then the key of the token that came along."""
+    await world.ask(None, **bearer(world.issuer.token()))
+    other = Issuer(keys=[rsa_key("key-2")])
+    world.jwks.write_bytes(Issuer(keys=[*world.issuer.keys, *other.keys]).jwks())
+    world.clock.now += 10
+    subject = await world.ask(**bearer(other.token()))
+    assert subject is not None
+    assert (subject.user, subject.authenticator) == ("alice", "session")
+
+
 @pytest.mark.parametrize("cookie", [f"{COOKIE}=one; {COOKIE}=two", f"{COOKIE}=one,{COOKIE}=two"])
 async def test_two_sessions_in_one_request_are_refused(world: World, cookie: str) -> None:
     """Which one a server takes is anybody's guess."""
     fault = await world.fault(cookie)
     assert isinstance(fault, CredentialError)
     assert world.proxy.asked == []
+
+
+async def test_a_session_may_have_as_many_parts_as_it_may(world: World) -> None:
+    """One more is too many."""
+    world.proxy.sessions["x" * 16] = world.issuer.token()
+    assert await world.ask("; ".join(f"{COOKIE}_{number}=x" for number in range(16)))
 
 
 async def test_a_session_in_too_many_parts_is_refused(world: World) -> None:
@@ -231,18 +265,22 @@ async def test_a_session_without_memory_is_asked_for_each_time(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("cookie", "message"),
+    ("cookie", "reason", "message"),
     [
-        (f"{COOKIE}=one; {COOKIE}=two", "two session cookies contradict each other"),
-        ("; ".join(f"{COOKIE}_{number}=x" for number in range(17)), "the session has too many cookies"),
-        (f"{COOKIE}=unknown", "The session has ended: log in again."),
-        ("", "Log in: no credential was sent."),
+        (f"{COOKIE}=one; {COOKIE}=two", "credential_ambiguous", "two session cookies contradict each other"),
+        (
+            "; ".join(f"{COOKIE}_{number}=x" for number in range(17)),
+            "credential_ambiguous",
+            "the session has too many cookies",
+        ),
+        (f"{COOKIE}=unknown", "session_invalid", "The session has ended: log in again."),
+        ("", "no_credential", "Log in: no credential was sent."),
     ],
 )
-async def test_the_browsers_user_is_told_what_is_wrong(world: World, cookie: str, message: str) -> None:
+async def test_the_browsers_user_is_told_what_is_wrong(world: World, cookie: str, reason: str, message: str) -> None:
     fault = await world.fault(cookie)
     assert isinstance(fault, CredentialError)
-    assert fault.message == message
+    assert (fault.reason, fault.message) == (reason, message)
 
 
 async def test_who_is_signed_in_twice_is_told_so(world: World) -> None:
@@ -277,8 +315,78 @@ async def test_an_outage_is_told_to_the_user_and_its_cause_to_the_log(
     assert caplog.messages == [f"oauth2-proxy did not say whose a session is: {why}"]
 
 
+async def test_the_log_tells_what_keeps_a_session_from_being_checked(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is connected before the start, and nobody listens after the end."""
+    await world.proxy.__aexit__()
+    await world.fault()
+    async with OAuth2Proxy() as proxy:
+        await World(proxy, world.jwks.parent).fault()
+    assert caplog.messages == [
+        f"oauth2-proxy did not say whose a session is: {why}" for why in ("it cannot be reached", "it is not connected")
+    ]
+
+
 async def test_a_session_is_bound_to_both_its_credentials(world: World) -> None:
     """A decision that rests on a session's token and on another one rests on more than either."""
     subject = await world.ask(**bearer(world.issuer.token(jti="other")))
     assert subject is not None
     assert subject.ground is None
+
+
+@pytest.mark.parametrize("status", [200, 202])
+async def test_both_good_answers_of_oauth2_proxy_are_good(world: World, status: int) -> None:
+    """`/oauth2/auth` gives 202, and the path that serves a whole site gives 200."""
+    world.proxy.good = status
+    assert await world.ask()
+
+
+async def test_a_cookie_is_sent_on_whole(world: World) -> None:
+    """oauth2-proxy's own hold base64 with its padding."""
+    world.proxy.sessions["one=|1|x=="] = world.issuer.token(sub="bob")
+    subject = await world.ask(f"{COOKIE}=one=|1|x==")
+    assert subject is not None
+    assert subject.user == "bob"
+
+
+async def test_nobody_sends_the_cookies_that_another_was_given(tmp_path: Path) -> None:
+    """What an answer sets is for its own browser."""
+    async with OAuth2Proxy() as proxy:
+        world = World(proxy, tmp_path, url=proxy.url.replace("127.0.0.1", "localhost"))
+        await world.authenticators.start()
+        proxy.sessions["two"] = world.issuer.token(sub="bob")
+        proxy.refreshed = [f"{COOKIE}=refreshed; Path=/", f"{COOKIE}_0=part; Path=/", "other=1; Path=/"]
+        await world.ask()
+        subject = await world.ask(f"{COOKIE}=two")
+        await world.authenticators.stop()
+    assert subject is not None
+    assert subject.user == "bob"
+    assert proxy.asked == [{COOKIE: "one"}, {COOKIE: "two"}]
+
+
+async def test_a_slow_answer_is_given_up(tmp_path: Path) -> None:
+    """After the setting's time it is 503."""
+    async with opened(tmp_path, timeoutSeconds=0.05) as world:
+        world.proxy.hold = asyncio.Event()
+        assert isinstance(await world.fault(), Unavailable)
+
+
+async def test_a_sessions_token_may_be_as_large_as_any(world: World) -> None:
+    """A larger one is refused as any is, and an answer of any size is not read."""
+    largest, larger = (world.issuer.token(filling="a" * count) for count in (11_865, 11_866))
+    assert len(largest) == 16_384 < len(larger)
+    world.proxy.sessions["one"], world.proxy.sessions["two"] = largest, larger
+    world.proxy.sessions["three"] = world.issuer.token(filling="a" * 13_000)
+    assert await world.ask()
+    fault = await world.fault(f"{COOKIE}=two")
+    assert isinstance(fault, CredentialError)
+    assert fault.reason == "token_too_large"
+    assert isinstance(await world.fault(f"{COOKIE}=three"), Unavailable)
+
+
+async def test_the_environments_proxy_is_not_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cookies go to the configured address."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    assert await world.ask()

@@ -26,6 +26,7 @@ from tests.apiserver.fixtures import double as double
 from tests.apiserver.manifests import delegate
 from tests.apiserver.tokens import Account
 from tests.issuer import ABSENT, NOW, Clock, Issuer, asking, authenticated, bearer
+from tests.oauth2proxy import COOKIE, OAuth2Proxy
 
 CLUSTER = "https://kubernetes.default.svc.cluster.local"
 AUDIENCE = "pipelines.kubeflow.org"
@@ -108,6 +109,44 @@ async def test_an_answer_is_believed_for_its_time(world: World) -> None:
     fault = await world.fault(token)
     assert isinstance(fault, CredentialError)
     assert fault.reason == "token_rejected"
+
+
+@pytest.mark.parametrize("audiences", [[AUDIENCE], ["https://kubernetes.default.svc", AUDIENCE]])
+async def test_one_of_several_audiences_is_enough(world: World, audiences: list[str]) -> None:
+    """A cluster's tokens list them."""
+    assert await world.ask(world.token(aud=audiences))
+
+
+async def test_a_session_has_the_groups_of_the_last_review(double: Double, tmp_path: Path) -> None:
+    """However long oauth2-proxy's answer is believed, its token is reviewed anew when its own time is over."""
+    world = World(double)
+    (tmp_path / "jwks.json").write_bytes(Issuer().jwks())
+    async with OAuth2Proxy() as proxy:
+        settings = {
+            "jwt": [{"issuer": Issuer().name, "audiences": ["kubeflow"], "keys": {"file": "jwks.json"}}],
+            "tokenReview": {"issuers": [CLUSTER], "kubeconfig": str(double.kubeconfig())},
+            "session": {"url": proxy.url, "cookie": COOKIE},
+        }
+        world.authenticators = Authenticators(
+            Identity.model_validate(settings),
+            resolve=tmp_path.joinpath,
+            reviewer=world.reviews,
+            clock=world.clock,
+            monotonic=world.monotonic,
+        )
+        await world.authenticators.start()
+        token = proxy.sessions["one"] = world.token()
+        groups = []
+        for group in ("devs", "ops"):
+            world.cluster.accounts[token] = Account(USER, (group,), "s-1", (AUDIENCE,))
+            subject = await authenticated(world.authenticators, asking({"cookie": f"{COOKIE}=one"}))
+            assert subject is not None
+            groups.append(subject.groups)
+            world.clock.now += 11
+            world.monotonic.now += 11
+        await world.authenticators.stop()
+    assert [("devs" in given, "ops" in given) for given in groups] == [(True, False), (False, True)]
+    assert len(proxy.asked) == 1
 
 
 async def test_an_answer_ends_with_its_token(double: Double) -> None:

@@ -326,6 +326,32 @@ async def test_discovery_documents_that_mislead(server: KeyServer, document: dic
         assert server.fetches == 0
 
 
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ({"issuer": "https://evil.example"}, "the discovery document is another issuer's"),
+        ({"jwks_uri": 7}, "the discovery document's jwks_uri must start with https:// or http://"),
+    ],
+)
+async def test_the_operator_is_told_what_is_wrong_with_a_discovery_document(
+    server: KeyServer, document: dict[str, Any], problem: str
+) -> None:
+    server.issuer.name = server.url
+    server.discovery = document
+    async with opened(server, discovery=True) as world:
+        await world.outcome()
+        assert world.authenticator.problems() == [f"issuer {server.url} has no keys: {problem}"]
+
+
+async def test_discovery_may_lead_into_tls(tls_server: KeyServer, server: KeyServer, tmp_path: Path) -> None:
+    """An issuer with an http name may publish its keys under https."""
+    server.issuer.name = server.url
+    server.discovery = {"jwks_uri": f"{tls_server.url}/jwks"}
+    async with opened(server, discovery=True, ca_file=str(tmp_path / "pki" / "ca.crt")) as world:
+        assert await world.outcome() == "alice"
+        assert (server.fetches, tls_server.fetches) == (0, 1)
+
+
 async def test_a_trailing_slash_belongs_to_the_issuer(server: KeyServer) -> None:
     """The well-known address has one slash, while the issuer is still compared exactly."""
     server.issuer.name = f"{server.url}/"

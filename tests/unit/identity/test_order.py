@@ -64,6 +64,29 @@ async def test_a_token_must_agree_with_a_hop_that_comes_first(tmp_path: Path, is
     assert subject.user == PEER
 
 
+async def test_a_token_after_two_hops_is_not_passed_by(tmp_path: Path, issuer: Issuer) -> None:
+    """A hop that is not asked, because another one was found, ends the search for no one."""
+    header = {"principals": ["spiffe://cluster.local/ns/istio-system/sa/hop"]}
+    authenticators = build(tmp_path, issuer, header=header, order=["peer", "header", "token"])
+    for token in (issuer.token(), "junk"):
+        with pytest.raises(CredentialError):
+            await ask(authenticators, bearer(token))
+
+
+async def test_who_is_known_by_a_hop_and_by_a_token_rests_on_both(tmp_path: Path, issuer: Issuer) -> None:
+    """The token may end while the hop stays: such an answer is given once."""
+    jwt = {"issuer": issuer.name, "audiences": [issuer.audience], "keys": {"file": "jwks.json"}}
+    authenticators = build(tmp_path, issuer, jwt=[{**jwt, "serviceAccounts": True}], order=["peer", "token"])
+    private = {"namespace": "team-a", "serviceaccount": {"name": "default-editor"}}
+    claims: dict[str, Any] = {"sub": PEER, "kubernetes.io": private}
+    token = issuer.token(**claims)
+    for headers, rests_on_one in (({}, True), (bearer(token), False), (bearer(token), False)):
+        subject = await ask(authenticators, headers)
+        assert subject is not None
+        assert subject.user == PEER
+        assert (subject.ground is not None) is rests_on_one
+
+
 async def test_a_token_review_without_a_reviewer_knows_nobody(tmp_path: Path, issuer: Issuer) -> None:
     """Whoever builds it without one gets refusals."""
     authenticators = build(tmp_path, issuer, tokenReview={"issuers": ["https://cluster.example"]})
