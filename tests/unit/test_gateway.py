@@ -334,8 +334,15 @@ class NotAtOnce:
 async def test_only_reviews_that_wait_for_each_other_are_hurried(tmp_path: Path, rights: str, allowed: bool) -> None:
     """One review alone is as fresh as it can be, and what was looked up is no right."""
     policy = policy_of(tmp_path, f"- {{name: any, match: {{path: /any}}, access: [{rights}]}}\n")
-    built = gateway(policy=policy, authorizer=NotAtOnce(), lookup=NotAtOnce())
-    built.deadline_seconds, built.together_seconds = 3600, 0
+    built = Gateway(
+        policy=policy,
+        authenticator=Named(ALICE),
+        authorizer=NotAtOnce(),
+        response=ResponseSettings(),
+        lookup=NotAtOnce(),
+        deadline_seconds=3600,
+        together_seconds=0,
+    )
     answer = built.decide(request("GET", "/any?a=1&b=2"))
     assert not isinstance(answer, Decision)
     assert (await answer).allowed is allowed

@@ -370,9 +370,10 @@ def test_a_path_of_too_many_segments_is_not_looked_at() -> None:
     assert (long.path, long.segments, long.parameters) == ("/", ("",), {})
 
 
-def test_what_is_no_path_has_no_segments() -> None:
-    """Nothing could be read from them."""
-    assert read(method="GET", target="team-b.svc/a", headers={}).segments == ()
+def test_what_is_not_there_reads_as_empty() -> None:
+    """No path, host, body or peer is made up."""
+    asked = read(method="GET", target="team-b.svc/a", headers={})
+    assert (asked.segments, asked.host, asked.body.content, asked.peer) == ((), "", b"", "")
 
 
 def test_what_is_encoded_too_often_counts_as_a_dot_segment() -> None:
