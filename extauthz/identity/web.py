@@ -7,6 +7,7 @@ place decides whose keys are trusted, and a small answer cannot become a large o
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import re
 import socket
@@ -94,8 +95,9 @@ class _Sockets:
 
     def __call__(self, address: aiohttp.AddrInfoType) -> socket.socket:
         family, kind, protocol, _, place = address
-        if not self._serves(str(place[0]).partition("%")[0]):
-            raise OSError(f"keys are not fetched from the address {place[0]}")
+        if not self._serves(str(place[0])):
+            # With a number, as aiohttp tells the text of no other.
+            raise OSError(errno.EACCES, f"keys are not fetched from the address {place[0]}")
         return socket.socket(family, kind, protocol)
 
     def _serves(self, text: str) -> bool:

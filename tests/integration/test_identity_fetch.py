@@ -121,6 +121,36 @@ async def test_no_redirect_leads_astray(site: Site, tmp_path: Path, target: str)
     assert len(site.requests) <= 8
 
 
+async def test_a_redirect_may_lead_into_tls(site: Site, tmp_path: Path) -> None:
+    """Whose certificate is good."""
+    certificates = pki.create(tmp_path / "pki")
+    async with KeyServer(Issuer(), certificates.server_context()) as server:
+        site.pages["/old"] = moved(f"{server.url}/jwks")
+        keys = {"url": f"{site.url}/old", "redirects": True, "caFile": str(certificates.ca)}
+        async with started(tmp_path, Issuer(), keys) as world:
+            assert await world.outcome() == "alice"
+        assert server.fetches == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (moved("ftp://127.0.0.1/jwks"), "/old redirects to 'ftp'"),
+        (moved("/old"), "/old answered 302"),
+        (web.Response(status=302), "/old answered 302"),
+    ],
+    ids=["scheme", "circle", "nowhere"],
+)
+async def test_the_operator_is_told_where_a_redirect_led(
+    site: Site, tmp_path: Path, answer: web.Response, problem: str
+) -> None:
+    """One without an address leads to where it came from."""
+    site.pages["/old"] = answer
+    async with started(tmp_path, Issuer(), {"url": f"{site.url}/old", "redirects": True}) as world:
+        assert world.tokens.problems() == [f"issuer {Issuer().name} has no keys: {site.url}{problem}"]
+    assert set(site.paths) == {"/old"}
+
+
 async def test_a_redirect_from_https_to_http_is_not_followed(site: Site, tmp_path: Path) -> None:
     """Somebody on the way could answer with keys of their own."""
     certificates = pki.create(tmp_path / "pki")
@@ -155,6 +185,19 @@ async def test_the_bearer_token_goes_to_the_configured_address_only(site: Site, 
         await world.pauses.begun.get()
     sent = [request.headers.get("authorization") for request in site.requests]
     assert sent == ["Bearer secret", None, "Bearer renewed", None]
+
+
+async def test_the_operator_is_told_which_file_holds_no_token(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("\n")
+    keys = {"url": f"{site.url}/jwks", "bearerTokenFile": "token"}
+    async with started(tmp_path, Issuer(), keys) as world:
+        assert world.tokens.problems() == [f"issuer {Issuer().name} has no keys: {tmp_path / 'token'} holds no token"]
+
+
+async def test_the_operator_is_told_which_address_is_private(site: Site, tmp_path: Path) -> None:
+    keys = {"url": f"{site.url}/jwks", "privateAddresses": False}
+    async with started(tmp_path, Issuer(), keys) as world:
+        assert "keys are not fetched from the address 127.0.0.1" in world.tokens.problems()[0]
 
 
 @pytest.mark.parametrize("content", ["", "\n", "two\nlines", "sécret", None])
@@ -343,6 +386,36 @@ async def test_a_new_key_is_fetched_beside_the_known_ones(site: Site, balancer: 
         del site.pages[f"/{second.id}"]
         assert await world.outcome(balancer.headers(third)) == "alice"
         assert await world.outcome(balancer.headers(second, padded=False)) == "keys_unavailable"
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+async def test_a_key_that_is_taken_back_verifies_no_longer(
+    site: Site, balancer: LoadBalancer, tmp_path: Path, status: int
+) -> None:
+    """Whichever way the publisher says that there is none."""
+    second = ec_key("0a1b2c3d-0000-4000-8000-000000000002")
+    balancer.publish(second)
+    async with behind(site, tmp_path) as world:
+        assert await world.outcome(balancer.headers()) == "alice"
+        site.pages[f"/{balancer.key.id}"] = web.Response(status=status)
+        world.monotonic.now += 11
+        assert await world.outcome(balancer.headers(second)) == "alice"
+        assert await world.outcome(balancer.headers()) == "keys_unavailable"
+
+
+@pytest.mark.parametrize("status", [204, 400, 411, 429, 500, 503])
+async def test_a_publisher_that_fails_takes_no_key_back(
+    site: Site, balancer: LoadBalancer, tmp_path: Path, status: int
+) -> None:
+    """The last good ones serve until it answers again."""
+    second = ec_key("0a1b2c3d-0000-4000-8000-000000000002")
+    balancer.publish(second)
+    async with behind(site, tmp_path) as world:
+        assert await world.outcome(balancer.headers()) == "alice"
+        site.pages[f"/{balancer.key.id}"] = web.Response(status=status)
+        world.monotonic.now += 11
+        assert await world.outcome(balancer.headers(second)) == "keys_unavailable"
+        assert await world.outcome(balancer.headers()) == "alice"
 
 
 async def test_invented_key_ids_are_bounded(site: Site, balancer: LoadBalancer, tmp_path: Path) -> None:

@@ -374,6 +374,15 @@ async def test_keys_from_a_file(server: KeyServer, tmp_path: Path) -> None:
         assert server.fetches == 0
 
 
+async def test_a_key_file_may_be_as_large_as_it_may(server: KeyServer, tmp_path: Path) -> None:
+    """One byte more is too much."""
+    file = tmp_path / "jwks.json"
+    for size, outcome in ((1024 * 1024, "alice"), (1024 * 1024 + 1, "keys_unavailable")):
+        file.write_bytes(server.issuer.jwks().ljust(size))
+        async with opened(server, file=str(file)) as world:
+            assert await world.outcome() == outcome
+
+
 async def test_key_files_that_cannot_be_used(server: KeyServer, tmp_path: Path) -> None:
     """A missing or overlarge file brings no keys, and the problem names it."""
     file = tmp_path / "jwks.json"

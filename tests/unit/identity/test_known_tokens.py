@@ -89,6 +89,8 @@ async def test_only_so_many_tokens_are_known(opened: Opened, issuer: Issuer, lim
     first, other = await desk.ask(alice), await desk.ask(bob)
     assert (await desk.ask(bob) is other) is (limit == 1)
     assert await desk.ask(alice) is not first
+    assert first is not None
+    assert first.ground is None or not first.ground.holds()  # what rests on the forgotten one is forgotten, too
 
 
 async def test_dos_001_002_bad_tokens_are_not_remembered(opened: Opened, issuer: Issuer) -> None:
