@@ -181,6 +181,23 @@ async def test_an_expired_version_is_listed_anew(
     assert watch.counts.lists > len(RESOURCES)
 
 
+@pytest.mark.parametrize(
+    ("code", "lists", "failures", "says"),
+    [(410, 1, 0, "is behind: listing anew, for"), (500, 0, 1, "is down: the API server ended the watch with code 500")],
+)
+async def test_an_error_event_says_whether_to_list_anew(
+    double: Double, start: Start, generations: Generations, code: int, lists: int, failures: int, says: str
+) -> None:
+    """Code 410 is no failure and leads to a new list; another code is one, is told, and the watch is resumed."""
+    watch = await start()
+    with double.fault("/rolebindings?watch=1", answer(200, b'{"type":"ERROR","object":{"code":%d}}\n' % code), times=1):
+        double.objects.drop_watches()
+        await watch.wait_until(lambda: f"RBAC watch of rolebindings {says}" in "\n".join(watch.problems()))
+    await watch.wait_until(lambda: generations.watched)
+    assert watch.counts.lists == len(RESOURCES) + lists
+    assert watch.counts.failures == len(RESOURCES) + failures  # each watch was dropped once
+
+
 async def test_http_410_is_listed_anew_too(double: Double, start: Start, generations: Generations) -> None:
     """The same answer may come as the status itself."""
     watch = await start()
@@ -270,6 +287,7 @@ async def test_a_server_restored_from_a_backup_is_noticed(
         await watch.wait_until(lambda: watch.counts.lists == len(RESOURCES) + 1)
     await watch.wait_until(lambda: generations.watched)
     assert seen()
+    assert watch.counts.restarts == 0
 
 
 async def test_a_silently_dead_connection_is_noticed(

@@ -121,3 +121,33 @@ def test_rules_that_are_null_grant_nothing() -> None:
     """A role dumped with `rules: null` is found, so its binding gives no reason."""
     filled = store({**role("r"), "rules": None}, binding("b", user("u")))
     assert (ask(filled, "u").allowed, ask(filled, "u").reason) == (False, "")
+
+
+def test_a_superuser_is_allowed_what_was_asked() -> None:
+    """The answer is about the question, though no binding was looked at and no reason is given."""
+    asked = ResourceAttributes("delete", resource="nodes")
+    answer = ask(store(), "u", asked, groups=("others", "system:masters"))
+    assert (answer.attributes, answer.allowed, answer.reason) == (asked, True, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "quoted"),
+    [
+        ('a"b', r'"a\"b"'),
+        ("a\\b", r'"a\\b"'),
+        ("\u00e4 b", '"\u00e4 b"'),
+        ("a\n\x01\x7f", r'"a\n\x01\x7f"'),
+        ("\u200b\U000e0001", r'"\u200b\U000e0001"'),
+    ],
+)
+def test_names_are_quoted_as_go_does(name: str, quoted: str) -> None:
+    """No name can end its quotes or break a line of a log."""
+    reason = ask(store(role("r", get("pods")), binding("b", user(name))), name).reason
+    assert reason == f'RBAC: allowed by ClusterRoleBinding "b" of ClusterRole "r" to User {quoted}'
+
+
+def test_only_stars_are_taken_off_a_url() -> None:
+    """What stands before the star of a URL must stand in the path."""
+    filled = store(role("r", {"verbs": ["get"], "nonResourceURLs": ["/X*"]}), binding("b", user("u")))
+    answers = [ask(filled, "u", NonResourceAttributes("get", path)).allowed for path in ("/X", "/Xy", "/y", "/")]
+    assert answers == [True, True, False, False]

@@ -10,7 +10,7 @@ from extauthz.access.rbac.objects import BoundSubject
 from extauthz.access.rbac.rules import RuleIndex, question
 from extauthz.review import Attributes, ResourceAttributes, qualified
 from extauthz.subject import Subject
-from tests.unit.access.rbac.cluster import Json, binding, role, store
+from tests.unit.access.rbac.cluster import Json, binding, role, store, user
 from tests.unit.access.rbac.test_against_a_plain_reading import ASKED, ASKERS, CLUSTERS
 
 Cluster = tuple[list[Json], list[Json], list[tuple[str, str, list[Json]]]]
@@ -63,6 +63,25 @@ def test_what_can_lists_exactly_the_rules_that_the_evaluator_counts(
     namespace = asked.namespace if isinstance(asked, ResourceAttributes) else ""
     rules = RuleIndex(held.rule for held in what_can(filled, subject, namespace))
     assert question(asked)(rules) is RbacAuthorizer(filled).review(subject, asked).allowed
+
+
+def test_holders_come_with_their_bindings() -> None:
+    """Cluster-wide bindings, then the namespace's own; each subject once, and nobody of another namespace or role."""
+    filled = store(
+        role("r", {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}),
+        role("other", {"apiGroups": [""], "resources": ["jobs"], "verbs": ["get"]}),
+        binding("wide", user("w"), user("w")),
+        binding("a", user("u"), user("v"), namespace="n"),
+        binding("elsewhere", user("x"), namespace="m"),
+        binding("less", user("y"), namespace="n", to="other"),
+        binding("gone", user("z"), namespace="n", to="missing"),
+    )
+    found = list(who_can(filled, ResourceAttributes("get", resource="pods", namespace="n")))[1:]
+    told = [(holder.binding and holder.binding.name, holder.subject.name) for holder in found]
+    assert told == [("wide", "w"), ("a", "u"), ("a", "v")]
+    held = [item.binding and item.binding.name for item in what_can(filled, Subject("u"), "n")]
+    assert held == ["a"]
+    assert [item.rule.resources for item in what_can(filled, Subject("w"), "")] == [("pods",)]
 
 
 def test_superusers_can_everything() -> None:

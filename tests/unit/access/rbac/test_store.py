@@ -85,6 +85,23 @@ def test_an_object_that_is_refused_leaves_the_store_unchanged() -> None:
     assert ask(filled, "u").allowed
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a%2fb"])
+def test_what_cannot_stand_in_a_path_is_no_name(name: str) -> None:
+    """No server stores such an object, nor a binding to such a role."""
+    for item in (role(name, get("pods")), binding(name, user("u")), binding("b", user("u"), to=name)):
+        with pytest.raises(Unacceptable, match="is not a name"):
+            RbacStore().apply(item)
+
+
+@pytest.mark.parametrize("more", ["apiGroups", "resources", "resourceNames"])
+def test_a_rule_is_of_objects_or_of_urls(more: str) -> None:
+    """Beside a URL none of the fields of objects may stand."""
+    filled = RbacStore()
+    with pytest.raises(Unacceptable, match="both resources and nonResourceURLs"):
+        filled.apply(role("r", {"verbs": ["get"], "nonResourceURLs": ["/x"], more: ["pods"]}))
+    assert len(filled) == 0
+
+
 def test_rules_of_its_own_do_not_come_back_after_a_match() -> None:
     """An aggregated role that has matched once is empty when its members go, until it is written anew."""
     view = labelled("r", {}, "pods", selects="x")
