@@ -229,6 +229,7 @@ def test_yaml_that_is_broken_or_hostile_is_an_error_with_its_place(tmp_path: Pat
         ('{"a": 1', "all.json:1:8: not valid JSON: "),
         ('{"a": 1}\nx', "all.json:2:1: not valid JSON: "),
         ('{}\n{"a": 1, "b": 2, "a": 3}', "all.json:2:1: duplicate name 'a' in the object that begins here"),
+        ('{}\n{"a": 1,\n"a": 3}\n{}\n', "all.json:2:1: duplicate name 'a'"),
         ("[" * 100_000, "all.json:1:1: nested too deep in the object that begins here"),
         (f'{{"a": {"9" * 5000}}} []', "all.json: expected a Kubernetes object, found a list"),
     ],
@@ -239,14 +240,27 @@ def test_json_that_is_broken_or_hostile_is_an_error_with_its_place(tmp_path: Pat
     assert refusal(tmp_path, text, "all.json").startswith(says)
 
 
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ("{a: ", "}")])
+def test_lists_and_mappings_nest_200_levels(tmp_path: Path, opening: str, closing: str) -> None:
+    """What is refused is the level after."""
+    file = tmp_path / "all.yaml"
+    file.write_text(opening * 200 + "x" + closing * 200)
+    assert len(list(documents.read(file))) == 1
+    file.write_text(opening * 201 + "x" + closing * 201)
+    with pytest.raises(ConfigurationError, match="nested deeper than 200 levels"):
+        list(documents.read(file))
+
+
 def test_bytes_that_are_not_utf8_or_too_many_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A binary or huge file is not parsed; a byte order mark is harmless."""
     file = tmp_path / "a.yaml"
     file.write_bytes(b"a: \xff\n")
-    with pytest.raises(ConfigurationError, match="not UTF-8 at byte 3"):
+    with pytest.raises(ConfigurationError, match=r"a\.yaml: not UTF-8 at byte 3$"):
         load([file])
     file.write_bytes(b"\xef\xbb\xbf" + (ROLE + PODS).encode())
     assert len(load([file])) == 1
     monkeypatch.setattr(documents, "MAX_BYTES", 10)
-    with pytest.raises(ConfigurationError, match="larger than 10 bytes"):
+    with pytest.raises(ConfigurationError, match=r"a\.yaml: larger than 10 bytes$"):
         load([file])
+    monkeypatch.setattr(documents, "MAX_BYTES", file.stat().st_size)
+    assert len(load([file])) == 1
