@@ -198,6 +198,44 @@ async def test_an_error_event_says_whether_to_list_anew(
     assert watch.counts.failures == len(RESOURCES) + failures  # each watch was dropped once
 
 
+async def test_a_resumed_watch_lives_though_nothing_happens(
+    double: Double, start: Start, generations: Generations
+) -> None:
+    """Its age counts from the answer on, without any event."""
+    watch = await start()
+    loop = asyncio.get_running_loop()
+    before, lines = loop.time(), watch.counts.lines
+    double.objects.drop_watches()
+    await watch.wait_until(lambda: not generations.watched)
+    await watch.wait_until(lambda: generations.watched)
+    assert watch.counts.lines == lines
+    assert max(watch.ages.values()) <= loop.time() - before
+
+
+async def test_pauses_grow_until_the_resource_is_seen_again(
+    double: Double, start: Start, generations: Generations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each failure in a row waits twice as long, up to the limit; a success begins anew."""
+    pauses: list[float] = []
+    real_sleep = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        await real_sleep(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr("random.uniform", lambda least, most: most)
+    with double.fault("/rolebindings", answer(500), times=5):
+        watch = await start()
+    assert pauses == [0.02, 0.04, 0.08, 0.1, 0.1]
+    pauses.clear()
+    with double.fault("/rolebindings", answer(500), times=1):
+        double.objects.drop_watches()
+        await watch.wait_until(lambda: watch.counts.failures == 5 + len(RESOURCES) + 1)
+    await watch.wait_until(lambda: generations.watched)
+    assert sorted(pauses) == [0.02] * len(RESOURCES) + [0.04]
+
+
 async def test_http_410_is_listed_anew_too(double: Double, start: Start, generations: Generations) -> None:
     """The same answer may come as the status itself."""
     watch = await start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,7 @@ def test_folders_are_read_recursively_without_hidden_files(tmp_path: Path) -> No
 
 def test_a_folder_without_manifests_and_a_missing_file_are_errors(tmp_path: Path) -> None:
     """A mistyped path is told, not taken for an empty cluster."""
-    with pytest.raises(ConfigurationError, match="no manifests in this folder"):
+    with pytest.raises(ConfigurationError, match=rf"^{re.escape(str(tmp_path))}: no manifests in this folder \(hint: "):
         load([tmp_path])
     with pytest.raises(ConfigurationError, match=r"gone\.yaml: cannot be read: No such file"):
         load([tmp_path / "gone.yaml"])
