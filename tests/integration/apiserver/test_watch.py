@@ -44,6 +44,19 @@ class Broken:
         raise AssertionError((kind, namespace, name))
 
 
+class Kinds:
+    """A sink that remembers the kinds it is told."""
+
+    def __init__(self) -> None:
+        self.told: set[str] = set()
+
+    def apply(self, data: Mapping[str, Any]) -> None:
+        self.told.add(data["kind"])
+
+    def delete(self, kind: str, namespace: str, name: str) -> None:
+        raise AssertionError((kind, namespace, name))
+
+
 @pytest.fixture
 def generations() -> Generations:
     return Generations()
@@ -55,9 +68,16 @@ async def start(connection: Connection, generations: Generations) -> AsyncIterat
     async with AsyncExitStack() as stack:
 
         async def begin(
-            settings: WatchSettings = BRISK, *, synced: bool = True, sink: Any = None, settling: float = 0.05
+            settings: WatchSettings = BRISK,
+            *,
+            synced: bool = True,
+            sink: Any = None,
+            namespaces: Any = None,
+            settling: float = 0.05,
         ) -> RbacWatch:
-            watch = RbacWatch(connection, settings, generations, settling_seconds=settling, sink=sink)
+            watch = RbacWatch(
+                connection, settings, generations, settling_seconds=settling, sink=sink, namespaces=namespaces
+            )
             stack.push_async_callback(watch.close)
             watch.start()
             if synced:
@@ -116,6 +136,17 @@ async def test_a_namespace_counts(double: Double, start: Start, generations: Gen
     seen = sees(generations)
     double.write({"kind": "Namespace", "metadata": {"name": "team-a"}})
     await watch.wait_until(seen)
+
+
+async def test_each_sink_is_told_what_it_wants(double: Double, start: Start) -> None:
+    """RBAC objects go to one, Namespaces to the other."""
+    double.write({"kind": "Namespace", "metadata": {"name": "team-a"}})
+    for manifest in (role("r", namespace="team-a"), role("r"), binding("b", "r", user("ann")), GRANT):
+        double.write(manifest)
+    rbac, namespaces = Kinds(), Kinds()
+    await start(sink=rbac, namespaces=namespaces)
+    assert rbac.told == {"Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"}
+    assert namespaces.told == {"Namespace"}
 
 
 async def test_servers_without_streaming_lists_are_listed_by_pages(
