@@ -14,9 +14,9 @@ def main(every: str, *prefixes: str) -> None:
     """Print one name per line; mutmut must have made the mutants already."""
     for path in sorted(Path("mutants/extauthz").rglob("*.py.meta")):
         names = sorted(json.loads(path.read_text())["exit_code_by_key"])
-        print(
-            *(name for name in names[:: int(every)] if name.startswith(prefixes)), sep="\n", end="\n" if names else ""
-        )
+        for name in names[:: int(every)]:
+            if name.startswith(prefixes):
+                print(name)
 
 
 if __name__ == "__main__":
