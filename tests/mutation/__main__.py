@@ -13,7 +13,7 @@ COLUMNS = ("module", "mutants", "killed", "timeouts", "survived", "no tests", "o
 UNTRIED = "not tried"
 
 # Those of pytest and mutmut. What is odd (a crash, an error of pytest) counts as not noticed, and so does 255, which
-# mutmut calls a timeout: it is what is left of an error of pytest, such as a test that has another name in this process.
+# mutmut calls a timeout: it is what is left of an error of pytest, such as a test whose name differs in this process.
 OUTCOMES: dict[int | None, str] = {None: UNTRIED, 0: "survived", 1: "killed", 5: "no tests", 33: "no tests"}
 OUTCOMES |= dict.fromkeys((36, 24, -24, 152), "timeouts")
 
