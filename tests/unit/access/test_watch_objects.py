@@ -149,12 +149,13 @@ def test_the_sink_holds_what_there_is() -> None:
     known = Known("rolebindings")
     known.objects.apply(binding("old", "r", namespace="team-a"))
     known.objects.begin_list()
-    bare = {key: value for key, value in binding("new", "r", namespace="team-a").items() if key not in ("kind",)}
+    whole = {**binding("new", "r", namespace="team-a"), "apiVersion": "rbac.authorization.k8s.io/v1"}
+    bare = {key: value for key, value in whole.items() if key not in ("kind", "apiVersion")}
     known.objects.apply(bare)
     assert known.objects.listing
     known.objects.end_list()
     assert not known.objects.listing
-    assert list(known.copy.objects) == [("RoleBinding", "team-a", "new")]
+    assert known.copy.objects == {("RoleBinding", "team-a", "new"): whole}
     known.objects.remove(bare)
     assert known.copy.objects == {}
 
