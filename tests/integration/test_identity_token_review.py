@@ -232,15 +232,15 @@ async def test_what_is_wrong_with_a_token_is_told(world: World) -> None:
     """Each time alike, whether the API server was asked again or not."""
     refused = world.token(known=False, jti="refused")
     padded = ".".join(f"{part}{'=' * (-len(part) % 4)}" for part in world.token(jti="padded").split("."))
-    for token, message in (
-        (refused, "the cluster does not know the token"),
-        (refused, "the cluster does not know the token"),
-        (world.token(aud="other"), "the token is meant for others"),
-        (padded, "the token's segments are padded"),
+    for token, reason, message in (
+        (refused, "token_rejected", "the cluster does not know the token"),
+        (refused, "token_rejected", "the cluster does not know the token"),
+        (world.token(aud="other"), "audience_mismatch", "the token is meant for others"),
+        (padded, "token_malformed", "the token's segments are padded"),
     ):
         fault = await world.fault(token)
         assert isinstance(fault, CredentialError)
-        assert fault.message == message
+        assert (fault.reason, fault.message) == (reason, message)
 
 
 async def test_an_outage_is_not_remembered(world: World) -> None:
