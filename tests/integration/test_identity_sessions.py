@@ -162,6 +162,19 @@ async def test_questions_under_way_are_bounded(tmp_path: Path) -> None:
             await waiting
 
 
+async def test_as_many_questions_are_under_way_as_the_settings_say(tmp_path: Path) -> None:
+    """None of them waits for another one's connection."""
+    async with opened(tmp_path, maxConcurrent=101) as world:
+        world.proxy.hold = asyncio.Event()
+        waiting = [asyncio.create_task(world.fault(f"{COOKIE}={number}")) for number in range(101)]
+        while len(world.proxy.asked) < 101:
+            world.proxy.arrived.clear()
+            await world.proxy.arrived.wait()
+        world.proxy.hold.set()
+        faults = await asyncio.gather(*waiting)
+    assert {fault.reason for fault in faults if isinstance(fault, CredentialError)} == {"session_invalid"}
+
+
 async def test_stopping_tells_those_who_wait(world: World) -> None:
     """A drained pod refuses; it does not hang."""
     world.proxy.hold = asyncio.Event()
