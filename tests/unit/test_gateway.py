@@ -149,7 +149,7 @@ def test_faults_are_tolerated_only_below_the_prefix_and_only_as_told() -> None:
 def test_a_public_rule_lets_everybody_pass_without_a_name() -> None:
     """The client's own identity headers are taken off, so that nobody can be invented."""
     decision = decided(gateway("").decide(request("GET", "/public", kubeflow_userid="admin@corp.example")))
-    assert decision.allowed
+    assert (decision.allowed, decision.reason) == (True, Reason.PUBLIC)
     assert decision.headers == ()
     assert {"kubeflow-userid", "kubeflow_userid", "kubeflow-groups", "kubeflow_groups"} == set(decision.remove)
 

@@ -64,11 +64,14 @@ LOOKED_UP = (
 )
 
 
+@dataclass
 class Granting:
     """An authorizer whose answers hold for ever."""
 
+    allowed: bool = True
+
     def review(self, subject: Subject, attributes: Attributes) -> Review:
-        return Review(attributes, allowed=True, ground=ALWAYS)
+        return Review(attributes, self.allowed, ground=ALWAYS)
 
 
 @dataclass
@@ -116,6 +119,32 @@ def test_what_is_open_to_everybody_who_is_logged_in_is_told_as_a_right_that_last
     assert built.repeat(decision, "", lambda: noted("/pipelines"))
     built.policy = built.policy
     assert not built.repeat(decision, "", lambda: noted("/pipelines"))
+
+
+def test_what_passes_in_shadow_is_decided_anew_each_time(tmp_path: Path) -> None:
+    """Each is told in the log."""
+    rule = (
+        "- {name: pods, match: {path: '/pods/{ns}'}, access: [{verb: get, resource: pods, namespace: path:ns}]}\n"
+        "---\napiVersion: extauthz.dev/v1\nkind: Shadow\nnamespaces: [team-a]\n"
+    )
+    built = gateway(policy=policy_of(tmp_path, rule), authenticator=Holding(), authorizer=Granting(allowed=False))
+    decision = decided(built.decide(noted("/pods/team-a")))
+    assert decision.in_shadow
+    assert decision.basis is None
+
+
+def test_who_is_logged_in_may_be_told_apart_by_claims(tmp_path: Path) -> None:
+    """What a rule for everybody requires of a token is read from the token; a refusal says who was refused."""
+    rule = (
+        "- name: home\n  match: {path: /home}\n  allow: authenticated\n"
+        "  require: [{source: 'claim:team', oneOf: [a]}]\n"
+    )
+    ours, theirs = (
+        decided(gateway(policy=policy_of(tmp_path, rule), authenticator=Holding({"team": team})).decide(noted("/home")))
+        for team in ("a", "b")
+    )
+    assert ours.allowed
+    assert (theirs.allowed, theirs.subject, theirs.rule) == (False, ours.subject, ours.rule)
 
 
 def test_a_lookup_is_told_for_whom_it_is(tmp_path: Path) -> None:
