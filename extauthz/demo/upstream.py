@@ -22,6 +22,9 @@ _OBJECT = re.compile(r"/apis/v[12]beta1/(experiments|runs|recurringruns|pipeline
 ECHOED_BYTES = 4096
 """How much of a request body is echoed."""
 
+BACKLOG = 1024
+"""How many connections may wait to be taken: Envoy opens one for each request that it waits for."""
+
 
 class Upstream:
     """The stub on a free port of 127.0.0.1, as an async context manager.
@@ -39,7 +42,7 @@ class Upstream:
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
-        await web.TCPSite(self._runner, HOST, 0).start()
+        await web.TCPSite(self._runner, HOST, 0, backlog=BACKLOG).start()
         self.port = self._runner.addresses[0][1]
         return self
 
