@@ -304,6 +304,26 @@ async def test_without_the_right_to_ask_nobody_passes(world: World, caplog: pyte
     assert caplog.text.count("system:auth-delegator") == 1
 
 
+async def test_what_is_asked_is_a_token_review(world: World) -> None:
+    """The API server takes no other; one that refuses the question lets nobody pass."""
+    asked: list[tuple[str, Any]] = []
+
+    async def refusing(request: web.Request) -> web.StreamResponse:
+        asked.append((request.method, await request.json()))
+        return web.Response(status=422)
+
+    token = world.token()
+    with world.cluster.fault(PATH, refusing):
+        fault = await world.fault(token)
+    assert (fault.args, isinstance(fault, Unavailable)) == (
+        ("token_review_unavailable: The token cannot be checked: the API server refuses the question.",),
+        True,
+    )
+    spec = {"token": token, "audiences": [AUDIENCE]}
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
+    assert asked == [("POST", review)]
+
+
 async def test_without_an_api_server_nobody_passes(world: World) -> None:
     """503; a known token serves until its time is over."""
     known = world.token()
@@ -357,8 +377,11 @@ def answer(**status: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("body", "outcome"),
     [
-        (answer(), USER),
-        (answer(user={"username": USER, "extra": {"b": ["2"], "a": ["1", "0"]}}), USER),
+        (answer(), Subject.authenticated(USER)),
+        (
+            answer(user={"username": USER, "uid": "7", "extra": {"b": ["2"], "a": ["1", "0"]}}),
+            Subject.authenticated(USER, uid="7", extra=(("a", ("1", "0")), ("b", ("2",)))),
+        ),
         (answer(authenticated=False), None),
         (answer(authenticated=ABSENT), None),
         (answer(authenticated="true"), None),
@@ -395,10 +418,10 @@ async def test_only_a_clear_answer_names_a_user(double: Double, body: Any, outco
     try:
         with double.fault(PATH, fault):
             if outcome is Unavailable:
-                with pytest.raises(Unavailable):
+                with pytest.raises(Unavailable) as raised:
                     await reviews.review("token", [AUDIENCE])
+                assert raised.value.message == "The token cannot be checked: the API server's answer is unreadable."
             else:
-                subject = await reviews.review("token", [AUDIENCE])
-                assert (subject.user if subject else None) == outcome
+                assert await reviews.review("token", [AUDIENCE]) == outcome
     finally:
         await reviews.stop()

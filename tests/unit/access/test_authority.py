@@ -14,6 +14,7 @@ import pytest
 from extauthz import settings
 from extauthz.access import authority
 from extauthz.access.authority import Cluster, Embedded
+from extauthz.basis import ALWAYS
 from extauthz.errors import ConfigurationError, Unavailable
 from extauthz.review import ResourceAttributes, Review
 from extauthz.settings import Access, LocalSettings, ReviewCacheSettings, WatchSettings
@@ -323,6 +324,10 @@ def test_settings_choose_the_authority(tmp_path: Path) -> None:
     cluster = authority.of(Access.model_validate({"kubernetes": {"kubeconfig": "config"}}), tmp_path.joinpath)
     assert isinstance(cluster, Cluster)
     assert cluster._kubeconfig == tmp_path / "config"
+    access = Access.model_validate({"kubernetes": {"context": "other"}})
+    in_pod = authority.of(access, tmp_path.joinpath)
+    assert isinstance(in_pod, Cluster)
+    assert (in_pod._kubeconfig, in_pod._limits) == (None, access.kubernetes)
 
 
 async def test_the_embedded_evaluator_is_always_ready(tmp_path: Path) -> None:
@@ -333,5 +338,6 @@ async def test_the_embedded_evaluator_is_always_ready(tmp_path: Path) -> None:
     review = embedded.review(ANN, LIST_PODS)
     assert isinstance(review, Review)
     assert review.allowed
+    assert review.ground is ALWAYS
     assert (embedded.blockers(), embedded.warnings()) == ([], [])
     await embedded.stop()

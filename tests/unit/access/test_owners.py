@@ -27,8 +27,17 @@ def test_the_annotation_names_the_owner() -> None:
     assert owners.of("team-a") == "alice"
     owners.apply(namespace("bob"))
     assert owners.of("team-a") == "bob"
-    owners.delete("Namespace", "", "team-a")
-    assert owners.of("team-a") == ""
+    for _ in range(2):
+        owners.delete("Namespace", "", "team-a")
+        assert owners.of("team-a") == ""
+
+
+@pytest.mark.parametrize("owner", ["a", "a" * 256])
+def test_owners_up_to_the_bound_are_told(owner: str) -> None:
+    """It leaves room for every mail address."""
+    owners = Owners()
+    owners.apply(namespace(owner))
+    assert owners.of("team-a") == owner
 
 
 @pytest.mark.parametrize("owner", [None, "", 7, "a\nb", "a" * 257])

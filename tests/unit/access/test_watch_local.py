@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from extauthz.access.cache import Reviewer
 from extauthz.access.generations import Generations
 from extauthz.access.local import LocalAuthorizer
 from extauthz.errors import Unavailable
@@ -37,7 +38,7 @@ class Server:
         return Review(attributes, answer, reason="real")
 
 
-def local(real: Server, *, fallback: Server | None = None, sample: float = 1.0) -> LocalAuthorizer:
+def local(real: Reviewer, *, fallback: Server | None = None, sample: float = 1.0) -> LocalAuthorizer:
     """A synced local authorizer that knows Ann's right to list pods, and compares every answer."""
     generations = Generations()
     generations.watched = True
@@ -145,6 +146,30 @@ async def test_an_outage_decides_nothing() -> None:
     assert authorizer.counts.undecided == 1
     assert isinstance(authorizer.review(ANN, LIST_PODS), Review)
     await compared(authorizer)
+    assert (authorizer.counts.undecided, authorizer.counts.verified) == (1, 1)
+
+
+async def test_what_stays_undecided_is_counted_each_time() -> None:
+    """An outage and a difference that passes."""
+    outage = Unavailable("apiserver_timeout", "no answer")
+    authorizer = local(Server(False, True, outage, outage, False, True))
+    for times in range(1, 5):
+        authorizer.review(ANN, LIST_PODS)
+        await compared(authorizer)
+        assert authorizer.counts.undecided == times
+
+
+async def test_a_real_answer_at_hand_is_compared_as_well() -> None:
+    """An authorizer may know it without asking."""
+
+    class AtHand:
+        def review(self, subject: Subject, attributes: Attributes) -> Review:
+            return Review(attributes, allowed=True)
+
+    authorizer = local(AtHand())
+    authorizer.review(ANN, LIST_PODS)
+    await compared(authorizer)
+    assert authorizer.counts.verified == 1
 
 
 async def test_one_comparison_at_a_time() -> None:
@@ -155,6 +180,8 @@ async def test_one_comparison_at_a_time() -> None:
         authorizer.review(ANN, LIST_PODS)
     await authorizer.close()
     assert len(real.answers) == 1
+    assert authorizer._comparison
+    assert authorizer._comparison.done()
     await authorizer.close()
 
 
