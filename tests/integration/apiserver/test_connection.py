@@ -101,6 +101,7 @@ async def test_stream_that_is_refused(double: Double, connection: Connection) ->
         async with connection.stream(ROLES, params=WATCH, idle_timeout=5):
             pass
     assert refused.value.answer.status == 403
+    assert str(refused.value) == "apiserver_rejected: the API server answered HTTP 403"
 
 
 async def test_silent_stream_times_out(connection: Connection) -> None:
@@ -251,8 +252,11 @@ async def test_unusable_kubeconfig(
 ) -> None:
     """A kubeconfig that is unsafe or cannot be used is a configuration error that says why."""
     file = write_kubeconfig(tmp_path / "config", {**cluster(double), **change}, user)
-    with pytest.raises(ConfigurationError, match=message):
+    with pytest.raises(ConfigurationError, match=message) as raised:
         await Connection.open(kubeconfig=file)
+    (problem,) = raised.value.problems
+    assert problem.file in (file, None)
+    assert problem.hint.partition(" ")[0] in ("", "name", "run", "use")
 
 
 async def test_authority_that_is_no_certificate(double: Double, tmp_path: Path) -> None:
@@ -274,10 +278,12 @@ async def test_pod_without_a_token(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="ServiceAccount token mounted"):
         await Credentials(find(None, None, environ=environ, service_account=tmp_path)).refresh()
     (tmp_path / "token").write_text("\n")
-    with pytest.raises(ConfigurationError, match="empty"):
+    with pytest.raises(
+        ConfigurationError, match=f"^{tmp_path / 'token'}: in-cluster configuration: the file is empty$"
+    ):
         await Credentials(find(None, None, environ=environ, service_account=tmp_path)).refresh()
     del environ["KUBERNETES_SERVICE_PORT"]
-    with pytest.raises(ConfigurationError, match="KUBERNETES_SERVICE_PORT"):
+    with pytest.raises(ConfigurationError, match=r"^in-cluster configuration: KUBERNETES_SERVICE_PORT is not set$"):
         await Credentials(find(None, None, environ=environ, service_account=tmp_path)).refresh()
 
 

@@ -57,10 +57,21 @@ def authorizer(connection: Connection, clock: Clock | None = None, **limits: Any
     return KubernetesAuthorizer(connection, Limits(**{"timeout_seconds": 5, **limits}), clock=clock or Clock())
 
 
+TOLD = {
+    "authorizer_bad_answer": "the API server's answer is unreadable",
+    "authorizer_misconfigured": "the API server refuses the question itself",
+    "authorizer_unavailable": "the API server is failing",
+    "authorizer_untrusted": "the API server's certificate is not trusted",
+}
+"""What callers are told."""
+
+
 async def reason_of(kubernetes: KubernetesAuthorizer, subject: Subject = ALICE) -> str:
     """Return the reason with which a review is refused."""
     with pytest.raises(Unavailable) as refused:
         await kubernetes.review(subject, PODS)
+    if refused.value.reason in TOLD:
+        assert refused.value.message == f"Access cannot be checked: {TOLD[refused.value.reason]}."
     return refused.value.reason
 
 

@@ -101,12 +101,12 @@ async def test_before_the_start_and_after_the_stop_nothing_is_answered(double: D
     double.write(EDITOR)
     double.write(GRANT)
     cluster = Cluster(settings.KubernetesAuthorizer(), kubeconfig=double.kubeconfig())
-    with pytest.raises(Unavailable, match="authorizer_stopped"):
+    with pytest.raises(Unavailable, match=r"^authorizer_stopped: No reviews are asked now\.$"):
         cluster.review(ANN, LIST_PODS)
     await cluster.start()
     assert await may(cluster)
     await cluster.stop()
-    with pytest.raises(Unavailable, match="authorizer_stopped"):
+    with pytest.raises(Unavailable, match=r"^authorizer_stopped: No reviews are asked now\.$"):
         cluster.review(ANN, LIST_PODS)
     assert cluster.warnings() == []
 
@@ -313,6 +313,14 @@ async def test_an_unusable_kubeconfig_is_a_configuration_error(tmp_path: Path, c
         await cluster.start()
     assert str(file) in str(caught.value)
     assert cluster.blockers() == ["the API server is not connected"]
+    await cluster.stop()
+
+
+async def test_the_context_of_the_settings_counts(double: Double) -> None:
+    """One that the kubeconfig does not know ends the start."""
+    cluster = Cluster(settings.KubernetesAuthorizer(context="elsewhere"), kubeconfig=double.kubeconfig())
+    with pytest.raises(ConfigurationError, match="elsewhere"):
+        await cluster.start()
     await cluster.stop()
 
 
