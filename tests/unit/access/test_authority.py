@@ -349,3 +349,13 @@ async def test_the_embedded_evaluator_is_always_ready(tmp_path: Path) -> None:
     assert review.ground is ALWAYS
     assert (embedded.blockers(), embedded.warnings()) == ([], [])
     await embedded.stop()
+
+
+def test_the_embedded_evaluator_knows_whose_a_namespace_of_the_manifests_is(tmp_path: Path) -> None:
+    """Namespaces may lie among the manifests; what they say of their owner is told."""
+    named = {"name": "team-a", "annotations": {"owner": "ann@example.com"}}
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": named}
+    (tmp_path / "rbac.yaml").write_text(json.dumps(namespace))
+    embedded = Embedded([tmp_path / "rbac.yaml"])
+    assert embedded.owner("team-a") == "ann@example.com"
+    assert embedded.owner("team-b") == ""

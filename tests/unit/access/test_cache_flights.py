@@ -51,7 +51,9 @@ async def test_a_hit_is_a_review_and_no_awaitable() -> None:
     """A kept answer comes back at once, and is counted."""
     counter = Counter()
     await counter.know(True)
-    assert isinstance(counter.cache.review(ANN, LIST_PODS), Review)
+    review = counter.cache.review(ANN, LIST_PODS)
+    assert isinstance(review, Review)
+    assert review.cached is True
     assert counter.cache.counts.hits == 1
 
 
@@ -295,8 +297,16 @@ class TestStale:
     async def test_an_allow_within_its_bound_serves_and_is_counted(self, counter: Counter) -> None:
         """An allow younger than `maxStale` serves while the API server is away."""
         counter.clock.now += 119.999
-        assert (await self.outage(counter)).allowed
+        review = await self.outage(counter)
+        assert (review.allowed, review.cached) == (True, True)
         assert counter.cache.counts.stale == 1
+
+    async def test_each_is_counted(self, counter: Counter) -> None:
+        """The count is of all since the start."""
+        counter.clock.now += 60
+        await self.outage(counter)
+        await self.outage(counter)
+        assert counter.cache.counts.stale == 2
 
     async def test_an_allow_beyond_its_bound_does_not(self, counter: Counter) -> None:
         """At the bound the outage is an outage."""

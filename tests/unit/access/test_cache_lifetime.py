@@ -219,6 +219,17 @@ async def test_a_cache_without_room_still_answers(none: dict[str, int]) -> None:
     assert len(counter.cache.kept) == 0
 
 
+async def test_what_is_let_go_takes_no_memory_any_more() -> None:
+    """The bytes are those of the answers that are kept: none at first, and one answer's when there is room for one."""
+    counter = Counter(max_entries=1)
+    assert counter.cache.kept.bytes == 0
+    await counter.know(True, asked=replace(LIST_PODS, name="a"))
+    one = counter.cache.kept.bytes
+    assert one > 0
+    await counter.know(True, asked=replace(LIST_PODS, name="b"))
+    assert counter.cache.kept.bytes == one
+
+
 async def test_extras_count_towards_the_bytes() -> None:
     """Large extras of a credential cannot be used to go past the memory bound."""
     counter = Counter(max_bytes=20_000)
