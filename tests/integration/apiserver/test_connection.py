@@ -307,6 +307,13 @@ async def test_plain_http_to_this_machine(tmp_path: Path) -> None:
         assert await opened(anonymous) == 401
 
 
+async def test_the_proxy_of_a_kubeconfig_is_asked(tmp_path: Path) -> None:
+    """With `proxy-url` the API server is reached through that proxy alone."""
+    async with Double.running(tmp_path, tls=False) as proxy:
+        server = {"server": "http://127.0.0.1:1", "proxy-url": proxy.url}
+        assert await opened(write_kubeconfig(tmp_path / "c", server, {"token": tokens.EXTAUTHZ})) == 200
+
+
 async def test_client_certificate(double: Double, tmp_path: Path) -> None:
     """A client certificate is offered to the server; one that cannot be loaded is a configuration error."""
     assert double.certificates

@@ -49,6 +49,17 @@ def test_opens_at_the_limit(breaker: Breaker) -> None:
     assert (refused.value.reason, refused.value.retry_after) == ("authorizer_unavailable", 10)
 
 
+def test_a_refusal_counts_down(breaker: Breaker, clock: Clock) -> None:
+    """The seconds to come back in are those that are left, rounded up."""
+    clock.now = 100
+    for _ in range(3):
+        fail(breaker)
+    clock.now = 106.5
+    with pytest.raises(Unavailable) as refused:
+        breaker.check()
+    assert refused.value.retry_after == 4
+
+
 def test_success_forgets_failures(breaker: Breaker) -> None:
     """Only failures in a row count."""
     for _ in range(5):
