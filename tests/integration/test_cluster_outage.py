@@ -7,6 +7,7 @@ bounded, the trouble can be seen, and it ends by itself.
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -181,8 +182,8 @@ async def test_slow(tmp_path: Path, new_mesh: MeshFactory, session: ClientSessio
             slow = now.load.sent
             await now.load.until(lambda: any(record.status == 503 for record in now.load.since(slow)))
             assert now.authority.reviews.limiter.running <= CONCURRENT
-            metrics = await now.metrics()
-            assert 'reason="authorizer_overloaded"' in metrics or 'reason="authorizer_timeout"' in metrics
+            while not re.search(r'reason="authorizer_(overloaded|timeout)"', await now.metrics()):
+                pass  # on a busy machine others are refused first, who waited too long for something else
             await now.load.more(WINDOW)
             relay.seconds = 0
             back = await now.recovered()
