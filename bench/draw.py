@@ -70,8 +70,7 @@ def _growth(file: Path, rows: Sequence[Row]) -> None:
         shown = [row for row in rows if row.more["of"] == kind]
         axis.plot([row.more["size"] for row in shown], [row.cpu_us for row in shown], "o-", color=OURS)
         axis.set_xscale("log")
-        axis.margins(y=0.15)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.15 * max(row.cpu_us or 0 for row in shown))
         axis.set_title(f"CPU µs over {kind}")
     _save(file, figure)
 
