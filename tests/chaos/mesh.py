@@ -29,6 +29,8 @@ from tests.integration.cluster import BRISK, api_server
 from tests.oauth2proxy import COOKIE, OAuth2Proxy
 
 START_SECONDS = 60
+KEPT = 200
+"""What each memory holds at the most: all are full soon, so memory that grows after that is a leak."""
 
 
 class ChaosMesh:
@@ -174,8 +176,14 @@ class ChaosMesh:
             "keys": keys,
             "claims": {"user": "email", "groups": "groups"},
         }
-        session = {"url": f"{self.proxies['oauth2-proxy'].url}/oauth2/auth", "cookie": COOKIE}
-        kfp = {"url": self.proxies["KFP API"].url, "caFile": str(authority), "tokenFile": "kfp-token"}
+        session = {"url": f"{self.proxies['oauth2-proxy'].url}/oauth2/auth", "cookie": COOKIE, "maxCached": KEPT}
+        kfp = {
+            "url": self.proxies["KFP API"].url,
+            "caFile": str(authority),
+            "tokenFile": "kfp-token",
+            "maxEntries": KEPT,
+        }
+        cluster = {"kubeconfig": str(kubeconfig), "timeoutSeconds": 1, "watch": BRISK, "cache": {"maxEntries": KEPT}}
         self._settings: dict[str, Any] = {
             "apiVersion": "extauthz.dev/v1",
             "kind": "Settings",
@@ -184,8 +192,8 @@ class ChaosMesh:
                 "http": {"address": "127.0.0.1:0", "pathPrefix": "/check"},
                 "admin": {"address": "127.0.0.1:0"},
             },
-            "identity": {"jwt": [issuer], "session": session},
-            "access": {"kubernetes": {"kubeconfig": str(kubeconfig), "timeoutSeconds": 1, "watch": BRISK}},
+            "identity": {"jwt": [issuer], "session": session, "maxCachedTokens": KEPT},
+            "access": {"kubernetes": cluster},
             "lookups": {"kfp": kfp},
             "policy": {"paths": ["policies"]},
             "audit": {"output": "file", "file": "audit.jsonl"},
