@@ -22,6 +22,7 @@ from extauthz.settings import Settings
 from extauthz.settings.identity import Identity, TokenReviewSettings
 from extauthz.subject import Subject
 from tests.apiserver.double import Double
+from tests.apiserver.faults import hang
 from tests.apiserver.fixtures import double as double
 from tests.apiserver.manifests import delegate
 from tests.apiserver.tokens import Account
@@ -322,6 +323,14 @@ async def test_what_is_asked_is_a_token_review(world: World) -> None:
     spec = {"token": token, "audiences": [AUDIENCE]}
     review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
     assert asked == [("POST", review)]
+
+
+async def test_an_api_server_that_hangs_lets_nobody_pass(double: Double) -> None:
+    """Its time is bounded."""
+    async with opened(double, timeoutSeconds=0.1) as world:
+        token = world.token()
+        with double.fault(PATH, hang()):
+            assert isinstance(await world.fault(token), Unavailable)
 
 
 async def test_without_an_api_server_nobody_passes(world: World) -> None:

@@ -243,7 +243,8 @@ async def test_hanging_server_is_bounded(server: Double, connection: Connection)
     gate = Gate()
     with server.fault(REVIEWS, hold(gate)):
         kubernetes = authorizer(connection, timeout_seconds=0.5)
-        assert await reason_of(kubernetes) == "authorizer_timeout"
+        with pytest.raises(Unavailable, match=r"^authorizer_timeout: .* the API server did not answer in time\.$"):
+            await kubernetes.review(ALICE, PODS)
         await gate.abandoned.wait()
     assert kubernetes.limiter.running == 0
     assert (await authorizer(connection).review(ALICE, PODS)).allowed
@@ -365,15 +366,26 @@ async def test_all_kept_connections_closing_at_once_is_no_outage(server: Double,
 @pytest.mark.parametrize("failure", [answer(500), answer(503), answer(429), answer(429, headers={"Retry-After": "x"})])
 async def test_passing_failures_are_retried(server: Double, connection: Connection, failure: Any) -> None:
     """5xx and 429 are asked again within the deadline."""
+    kubernetes = authorizer(connection)
     with server.fault(REVIEWS, failure, times=2):
-        assert (await authorizer(connection).review(ALICE, PODS)).allowed
+        assert (await kubernetes.review(ALICE, PODS)).allowed
     assert server.calls[CREATE] == 3
+    assert (kubernetes.counts.sent, kubernetes.counts.retried, kubernetes.counts.answered) == (3, 2, 1)
 
 
 async def test_repeated_resets_are_retried(server: Double, connection: Connection) -> None:
     """Connections that keep breaking are retried with a pause, until one holds."""
+    kubernetes = authorizer(connection)
     with server.fault(REVIEWS, reset(), times=3):
-        assert (await authorizer(connection).review(ALICE, PODS)).allowed
+        assert (await kubernetes.review(ALICE, PODS)).allowed
+    assert (kubernetes.counts.sent, kubernetes.counts.retried) == (4, 3)
+
+
+async def test_failures_that_do_not_pass_end_the_review(server: Double, connection: Connection) -> None:
+    """The caller is told to come back soon."""
+    with server.fault(REVIEWS, answer(503)), pytest.raises(Unavailable) as refused:
+        await authorizer(connection, timeout_seconds=0.1).review(ALICE, PODS)
+    assert (refused.value.reason, refused.value.retry_after) == ("authorizer_unavailable", 1)
 
 
 async def test_retry_after_beyond_the_deadline_ends_the_review(server: Double, connection: Connection) -> None:

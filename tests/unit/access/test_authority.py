@@ -80,6 +80,13 @@ async def test_a_started_cluster_answers_and_sees_changes(double: Double) -> Non
         assert not await may(cluster)
 
 
+async def test_the_watch_tells_whose_a_namespace_is(double: Double) -> None:
+    """For the words of a refusal only."""
+    double.write({"kind": "Namespace", "metadata": {"name": "team-a", "annotations": {"owner": "alice"}}})
+    async with started(double.kubeconfig()) as cluster:
+        await cluster.watch.wait_until(lambda: cluster.owner("team-a") == "alice")
+
+
 async def test_it_is_blocked_until_the_first_review_is_answered(double: Double) -> None:
     """From construction to the first answer there is a sentence that says what is missing."""
     cluster = Cluster(settings.KubernetesAuthorizer(), kubeconfig=double.kubeconfig())
