@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from extauthz.access.kept import UNIT_BYTES
 from extauthz.errors import Unavailable
 from extauthz.review import NonResourceAttributes, ResourceAttributes, Review
 from extauthz.subject import Subject
@@ -217,6 +218,29 @@ async def test_a_cache_without_room_still_answers(none: dict[str, int]) -> None:
     await counter.know(True)
     assert counter.kept() is None
     assert len(counter.cache.kept) == 0
+
+
+async def test_what_is_let_go_is_no_ground_any_more() -> None:
+    """Whatever was remembered with it is asked again: pushed out or superseded."""
+    counter = Counter(max_entries=1)
+    await counter.know(True)
+    review = counter.cache.review(ANN, LIST_PODS)
+    assert isinstance(review, Review)
+    assert review.ground
+    assert review.ground.holds() is True
+    await counter.know(True, asked=replace(LIST_PODS, name="a"))
+    assert review.ground.holds() is False
+
+
+async def test_an_answer_that_just_fits_is_kept() -> None:
+    """The bound is what may be taken."""
+    counter = Counter()
+    await counter.know(True)
+    size = counter.cache.kept.bytes
+    for room, kept in ((size, True), (size - UNIT_BYTES, None)):
+        narrow = Counter(max_bytes=room)
+        await narrow.know(True)
+        assert narrow.kept() is kept
 
 
 async def test_what_is_let_go_takes_no_memory_any_more() -> None:
