@@ -256,6 +256,7 @@ async def test_wait_for_a_slot_counts_against_the_deadline(server: Double, conne
         kubernetes = authorizer(connection, timeout_seconds=0.1, max_concurrent_reviews=2, max_reviews_per_user=1)
         reasons = await asyncio.gather(*(reason_of(kubernetes) for _ in range(3)))
     assert set(reasons) == {"authorizer_timeout"}
+    assert kubernetes.counts.failed == 3
     assert (kubernetes.limiter.running, kubernetes.limiter.waiting) == (0, 0)
 
 
@@ -383,9 +384,12 @@ async def test_repeated_resets_are_retried(server: Double, connection: Connectio
 
 async def test_failures_that_do_not_pass_end_the_review(server: Double, connection: Connection) -> None:
     """The caller is told to come back soon."""
-    with server.fault(REVIEWS, answer(503)), pytest.raises(Unavailable) as refused:
-        await authorizer(connection, timeout_seconds=0.1).review(ALICE, PODS)
-    assert (refused.value.reason, refused.value.retry_after) == ("authorizer_unavailable", 1)
+    kubernetes = authorizer(connection, timeout_seconds=0.1)
+    for times in (1, 2):
+        with server.fault(REVIEWS, answer(503)), pytest.raises(Unavailable) as refused:
+            await kubernetes.review(ALICE, PODS)
+        assert (refused.value.reason, refused.value.retry_after) == ("authorizer_unavailable", 1)
+        assert kubernetes.counts.failed == times
 
 
 async def test_retry_after_beyond_the_deadline_ends_the_review(server: Double, connection: Connection) -> None:

@@ -142,3 +142,15 @@ def test_it_tells_when_it_opens_and_when_it_closes(clock: Clock) -> None:
         with breaker.attempt():
             pass
         assert told == [False, True]
+
+
+def test_it_tells_that_it_closes_when_the_first_probe_succeeds(clock: Clock) -> None:
+    """Else the watch would not be believed again after a short outage."""
+    told: list[bool] = []
+    breaker = Breaker(failures=3, open_seconds=10, clock=clock, tell=told.append)
+    for _ in range(3):
+        fail(breaker)
+    clock.now = 10
+    with breaker.attempt():
+        pass
+    assert told == [False, True]
