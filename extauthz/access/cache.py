@@ -8,6 +8,7 @@ Promises:
 - Nobody is given an answer to a review that was sent before an event which could change
   it, unless they themselves asked before that event. Nor does anybody join a review from
   the settling time after an event once that is over: a lagging server may have answered.
+  An allow that comes too late by this is asked for again, once.
 - Errors are never kept. Everyone who waits is answered, also when the service stops.
 
 How long an answer may serve is decided in `kept`.
@@ -16,6 +17,7 @@ How long an answer may serve is decided in `kept`.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
@@ -54,6 +56,8 @@ class _Flight:
 
     question: Question
     answer: asyncio.Future[Review]
+    again: bool = False
+    """Whether its answer came too late once already."""
 
 
 class CachedAuthorizer:
@@ -115,23 +119,29 @@ class CachedAuthorizer:
         return answer if isinstance(answer, Review) else self._launch(question, answer)
 
     def _launch(self, question: Question, answer: Awaitable[Review]) -> Awaitable[Review]:
-        task = asyncio.ensure_future(answer)
-        flight = _Flight(question, task.get_loop().create_future())
+        flight = _Flight(question, asyncio.get_running_loop().create_future())
         flight.answer.add_done_callback(_retrieve)
+        self._flights[question.key] = flight
+        self._start(flight, answer)
+        return _wait_for(flight)
+
+    def _start(self, flight: _Flight, answer: Awaitable[Review]) -> None:
+        task = asyncio.ensure_future(answer)
         task.add_done_callback(partial(self._land, flight))
         self._tasks.add(task)
-        self._flights[question.key] = flight
-        return _wait_for(flight)
 
     def _land(self, flight: _Flight, task: asyncio.Future[Review]) -> None:
         """Hand what a review came to to those who wait for it."""
         question = flight.question
         self._tasks.discard(task)
-        if self._flights.get(question.key) is flight:
-            del self._flights[question.key]
         error = _shutting_down() if task.cancelled() else task.exception()
         if error is None and task.result().allowed and self.kept.is_outdated(question):
+            if not flight.again and not self._closed:
+                self._ask_again(flight)
+                return
             error = Unavailable("review_outdated", "rights changed while the review was under way")
+        if self._flights.get(question.key) is flight:
+            del self._flights[question.key]
         if error is None:
             review = task.result()
             self.kept.keep(question, review)
@@ -141,10 +151,23 @@ class CachedAuthorizer:
         else:
             flight.answer.set_exception(error)
 
+    def _ask_again(self, flight: _Flight) -> None:
+        """Ask for those who wait what has become of a right that changed meanwhile."""
+        question = dataclasses.replace(flight.question, sent=self._clock(), epoch=self._generations.epoch)
+        anew = dataclasses.replace(flight, question=question, again=True)
+        if self._flights.get(question.key) is flight:
+            self._flights[question.key] = anew
+        self._start(anew, _awaited(self._inner, question))
+
     def _stale(self, question: Question) -> Review | None:
         stale = self.kept.stale(question.key, question.subject, question.attributes)
         self.counts.stale += stale is not None
         return stale
+
+
+async def _awaited(inner: Reviewer, question: Question) -> Review:
+    answer = inner.review(question.subject, question.attributes)
+    return answer if isinstance(answer, Review) else await answer
 
 
 def _wait_for(flight: _Flight) -> Awaitable[Review]:

@@ -30,7 +30,10 @@ from tests.oauth2proxy import COOKIE, OAuth2Proxy
 
 START_SECONDS = 60
 KEPT = 200
-"""What each memory holds at the most: all are full soon, so memory that grows after that is a leak."""
+"""How many tokens, sessions and owners are remembered: all are full soon, so memory that grows after that is a leak.
+
+Reviews are few, and stay: who needs a new one while the API server is down is rightly not served.
+"""
 
 
 class ChaosMesh:
@@ -183,7 +186,7 @@ class ChaosMesh:
             "tokenFile": "kfp-token",
             "maxEntries": KEPT,
         }
-        cluster = {"kubeconfig": str(kubeconfig), "timeoutSeconds": 1, "watch": BRISK, "cache": {"maxEntries": KEPT}}
+        cluster = {"kubeconfig": str(kubeconfig), "timeoutSeconds": 1, "watch": BRISK}
         self._settings: dict[str, Any] = {
             "apiVersion": "extauthz.dev/v1",
             "kind": "Settings",

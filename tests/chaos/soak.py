@@ -113,7 +113,10 @@ class Soak:
         asked, self._load.asked = self._load.asked, []
         self._requests += len(asked)
         self._served += sum(each.passed for each in asked)
-        self._lost += sum(each.status not in (200, 401, 403) for each in asked)
+        lost = [each for each in asked if each.status not in (200, 401, 403)]
+        for each in lost:
+            print(f"soak: lost {each}", file=sys.stderr)
+        self._lost += len(lost)
         minute = (time.monotonic() - self._began) / 60
         counts = (self._requests, self._served, len(self._load.wrong), self._load.refused, self._lost)
         return Sample(minute, *counts, self._mesh.resident_mb(), self._mesh.descriptors())

@@ -164,11 +164,67 @@ async def test_nobody_joins_a_review_from_a_settling_time_that_is_over(after: fl
     for _ in range(reviews):
         counter.desk.answer(True)
     assert (await late).allowed
-    if reviews == 1:
-        assert (await early).allowed
-        return
+    if reviews == 2:
+        await settle()
+        assert not early.done()
+        counter.desk.answer(True)
+    assert (await early).allowed
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+async def test_an_allow_that_comes_too_late_is_asked_for_again(allowed: bool) -> None:
+    """Whoever waits, or comes, gets the answer to a review sent when everybody knew of the event."""
+    counter = Counter(settling_seconds=1)
+    counter.generations.raise_for(TEAM_A)
+    counter.clock.now += 0.999
+    early = ask(counter)
+    await settle()
+    counter.clock.now += 0.002
+    counter.desk.answer(True)
+    await settle()
+    assert not early.done()
+    late = ask(counter)
+    await settle()
+    assert len(counter.desk.asked) == 2
+    counter.desk.answer(allowed)
+    assert [(await early).allowed, (await late).allowed] == [allowed, allowed]
+    assert counter.kept() is allowed
+
+
+async def test_an_allow_that_comes_too_late_twice_is_none() -> None:
+    """Rights that change all the time hold nobody for ever."""
+    counter = Counter(settling_seconds=1)
+    asked = ask(counter)
+    for _ in range(2):
+        await settle()
+        counter.generations.raise_for(TEAM_A)
+        counter.clock.now += 2
+        counter.desk.answer(True)
     with pytest.raises(Unavailable, match="review_outdated"):
-        await early
+        await asked
+
+
+async def test_who_asks_again_in_vain_is_told_why() -> None:
+    """The second review fails as any other does, and nobody is left waiting when the service stops."""
+    counter = Counter(settling_seconds=1)
+    asked = ask(counter)
+    await settle()
+    counter.generations.raise_for(TEAM_A)
+    counter.clock.now += 2
+    counter.desk.answer(True)
+    await settle()
+    counter.desk.fail()
+    with pytest.raises(Unavailable, match="apiserver_unreachable"):
+        await asked
+    asked = ask(counter)
+    await settle()
+    counter.generations.raise_for(TEAM_A)
+    counter.clock.now += 2
+    counter.desk.answer(True)
+    await settle()
+    await counter.cache.close()
+    with pytest.raises(Unavailable, match="review_cancelled"):
+        await asked
 
 
 async def test_a_denial_that_comes_late_is_still_a_denial() -> None:
