@@ -16,13 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
-from rich.console import Console
-from rich.table import Table
 
 from tests.chaos import faults
 from tests.chaos.load import NEVER, TOLD, Mixed
 from tests.chaos.mesh import ChaosMesh
-from tests.chaos.running import until_told, write_markdown
+from tests.chaos.running import show, until_told
 
 CALM_REQUESTS, FAULT_SECONDS = 300, 5
 SERVED_IN_A_ROW = 40
@@ -68,12 +66,7 @@ def main() -> int:
     if not names:
         parser.error(f"no such fault; there are {', '.join(faults.ALL)}")
     rows = asyncio.run(until_told(_run(names)))
-    table = Table(*COLUMNS, title="Faults under load")
-    for row in rows:
-        table.add_row(*row.cells(), style="" if row.holds else "red")
-    Console(width=140).print(table)
-    if options.markdown:
-        write_markdown(options.markdown, COLUMNS, [row.cells() for row in rows])
+    show("Faults under load", COLUMNS, [(row.cells(), row.holds) for row in rows], options.markdown)
     return 0 if all(row.holds for row in rows) else 1
 
 

@@ -15,10 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from tests.chaos.running import write_markdown
+from tests.chaos.running import show
 from tests.fuzz.targets import CORPUS, TARGETS
 
 COLUMNS = ("target", "seconds", "inputs", "inputs a second", "edges", "features", "corpus", "crashes")
@@ -57,12 +54,7 @@ def main() -> int:
     if unknown := set(options.targets) - set(TARGETS):
         parser.error(f"no such target: {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
     rows = [_run(name, options.seconds) for name in options.targets or TARGETS]
-    table = Table(*COLUMNS, title="Fuzzing")
-    for row in rows:
-        table.add_row(*row.cells(), style="" if row.held else "red")
-    Console(width=140).print(table)
-    if options.markdown:
-        write_markdown(options.markdown, COLUMNS, [row.cells() for row in rows])
+    show("Fuzzing", COLUMNS, [(row.cells(), row.held) for row in rows], options.markdown)
     failed = [row.target for row in rows if not row.held]
     print(f"fuzz: {', '.join(failed)} failed; the inputs are in {CORPUS}" if failed else "fuzz: nothing failed")
     return 1 if failed else 0

@@ -36,6 +36,17 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+async def asked_again(counter: Counter) -> asyncio.Task[Review]:
+    """Ask, and be allowed so late after an event that it is asked again."""
+    asked = ask(counter)
+    await settle()
+    counter.generations.raise_for(TEAM_A)
+    counter.clock.now += 2
+    counter.desk.answer(True)
+    await settle()
+    return asked
+
+
 async def test_a_thousand_identical_questions_are_one_review() -> None:
     """On a cold cache a burst of the same question reaches the API server once, and all are answered."""
     counter = Counter()
@@ -207,21 +218,11 @@ async def test_an_allow_that_comes_too_late_twice_is_none() -> None:
 async def test_who_asks_again_in_vain_is_told_why() -> None:
     """The second review fails as any other does, and nobody is left waiting when the service stops."""
     counter = Counter(settling_seconds=1)
-    asked = ask(counter)
-    await settle()
-    counter.generations.raise_for(TEAM_A)
-    counter.clock.now += 2
-    counter.desk.answer(True)
-    await settle()
+    asked = await asked_again(counter)
     counter.desk.fail()
     with pytest.raises(Unavailable, match="apiserver_unreachable"):
         await asked
-    asked = ask(counter)
-    await settle()
-    counter.generations.raise_for(TEAM_A)
-    counter.clock.now += 2
-    counter.desk.answer(True)
-    await settle()
+    asked = await asked_again(counter)
     await counter.cache.close()
     with pytest.raises(Unavailable, match="review_cancelled"):
         await asked

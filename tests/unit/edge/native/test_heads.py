@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from extauthz import policy
 from extauthz.edge.asked import Asked
 from extauthz.edge.native import heads
 from extauthz.edge.native.heads import HeadKeys
 from extauthz.edge.native.requests import Http1Limits, Incoming, RequestReader
 from tests.issuer import Issuer, bearer
-from tests.unit.edge.native.test_memory_law import RULES, TEAMS, USERS
 from tests.unit.edge.native.world import Raw, World
 
 RUNS = Raw("GET", "/runs?namespace=team-a", list(bearer(Issuer().token()).items()))
@@ -34,16 +31,6 @@ def incoming(content: bytes) -> Incoming:
     (asked,) = reader.ready
     assert isinstance(asked, Asked)
     return asked
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    """A gateway where everybody may do everything."""
-    file = tmp_path / "policy.yaml"
-    file.write_text(RULES)
-    world = World(tmp_path, policy.load([file], {}))
-    world.rights |= {(user, team) for user in USERS for team in TEAMS}
-    return world
 
 
 @pytest.mark.parametrize("at", [0, 1], ids=["first", "last"])

@@ -5,30 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from extauthz import policy
 from extauthz.edge import check
 from extauthz.edge.native import memory
 from extauthz.edge.native.h2.message import Response
 from tests.issuer import NOW, Issuer, bearer, rsa_key
-from tests.unit.edge.native.test_memory_law import NAMES, RULES, SOUND, TEAMS, USERS, VALUES
+from tests.unit.edge.native.test_memory_law import NAMES, SOUND, VALUES
 from tests.unit.edge.native.world import CACHE, Raw, World, never
 
 ISSUER = Issuer()
 RUNS = Raw("GET", "/runs?namespace=team-a", list(bearer(ISSUER.token()).items()))
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    """A gateway where everybody may do everything."""
-    file = tmp_path / "policy.yaml"
-    file.write_text(RULES)
-    world = World(tmp_path, policy.load([file], {}))
-    world.rights |= {(user, team) for user in USERS for team in TEAMS}
-    return world
 
 
 def recalled(world: World, raw: Raw) -> Response | None:
